@@ -1,0 +1,38 @@
+# Every target makes its own .venv from nothing but Python >= 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STAMP  := .venv/.made-with-$(notdir $(PYTHON))
+PY     := .venv/bin/python
+
+.PHONY: demo test check soak bench clean
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "labioc needs Python 3.11 or newer: make PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# mypy and editors want the packages below a folder named labioc
+build/labioc:
+	@mkdir -p $@ && for room in drivers devices iocs sim; do ln -sfn ../../$$room $@/$$room; done
+
+demo: $(STAMP)
+	@$(PY) -m labioc.iocs.core.demo
+
+check: $(STAMP) build/labioc
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy -p labioc
+	$(PY) -m mypy tests benchmarks
+	$(PY) -m pytest tests/test_imports.py
+
+test: check
+	$(PY) -m pytest
+
+soak: $(STAMP)
+	$(PY) -m pytest -m soak tests/soak
+
+bench: $(STAMP)
+	$(PY) benchmarks/polling.py
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What every device stands on: PV data classes, mapping, scanning, link health."""

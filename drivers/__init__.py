@@ -1,0 +1,1 @@
+"""Drivers: bytes on the wire to typed values, with no knowledge of EPICS."""

@@ -1,0 +1,1 @@
+"""What every driver stands on: links, framing, the port, parameters, units, errors."""

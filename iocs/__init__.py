@@ -1,0 +1,1 @@
+"""IOCs: one launchable module per instrument, and the processes that serve them."""

@@ -1,0 +1,1 @@
+"""What every simulator stands on: the command table, clock, servers and faults."""
