@@ -1,0 +1,353 @@
+"""Drivers: an instrument as a class, its channels as classes, and the instances that talk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
+
+from .errors import DefinitionError, DeviceError, LabiocError, UserError
+from .parameters import Bound, BoundReadback, BoundSetpoint, Parameter, Readback, read_all
+from .port import LinkState, Port
+from .protocol import Lines
+
+C = TypeVar("C", bound="Channel")
+K = TypeVar("K", bound="str | int")
+T = TypeVar("T")
+
+
+class BoundChannels(Mapping[K, C]):
+    """The channels of one instrument, by key."""
+
+    def __init__(self, name: str, channels: dict[K, C], missing: Mapping[K, str]) -> None:
+        self._name = name
+        self._channels = channels
+        self._missing = missing
+
+    def __getitem__(self, key: K) -> C:
+        try:
+            return self._channels[key]
+        except KeyError:
+            if key in self._missing:
+                hint = f"it comes with the variant {self._missing[key]!r}"
+            else:
+                hint = f"expected one of {', '.join(map(str, self._channels))}"
+            raise LookupError(f"{self._name}[{key!r}] does not exist: {hint}") from None
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._channels)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+
+class ChannelRef(Generic[C]):
+    """A channel of a class, before there is an instrument: ``LakeShore336.inputs["A"]``."""
+
+    def __init__(self, channels: Channels[Any, C], key: str | int) -> None:
+        self.channels = channels
+        self.key = key
+
+
+class Channels(Generic[K, C]):
+    """The channels of an instrument.
+
+    Args:
+        kind: the class of a channel.
+        keys: what ``{ch}`` stands for in each.
+        variants: further keys, that exist in a variant of the instrument only.
+    """
+
+    name: str = ""
+
+    def __init__(
+        self, kind: type[C], keys: Iterable[K], *, variants: Mapping[str, Iterable[K]] | None = None
+    ) -> None:
+        self.kind = kind
+        self.keys = tuple(keys)
+        self.variants = {variant: tuple(more) for variant, more in (variants or {}).items()}
+
+    def __set_name__(self, owner: type[Block], name: str) -> None:
+        self.name, self.owner = name, owner
+
+    @overload
+    def __get__(self, instance: None, owner: type[Block]) -> Self: ...
+    @overload
+    def __get__(self, instance: Driver, owner: type[Block]) -> BoundChannels[K, C]: ...
+    def __get__(self, instance: Driver | None, owner: type[Block]) -> Self | BoundChannels[K, C]:
+        if instance is None:
+            return self
+        return cast(BoundChannels[K, C], instance.channels[self.name])
+
+    def __getitem__(self, key: K) -> ChannelRef[C]:
+        """Refer to one channel. Raises DefinitionError if no variant of the instrument has it."""
+        known = self.keys + tuple(key for more in self.variants.values() for key in more)
+        if key not in known:
+            raise DefinitionError(
+                f"{self.owner.__name__}.{self.name} has no channel {key!r}; expected one of"
+                f" {', '.join(map(str, known))}"
+            )
+        return ChannelRef(self, key)
+
+    def in_variant(self, variant: str) -> tuple[K, ...]:
+        """Return the keys that exist in a variant."""
+        return self.keys + self.variants.get(variant, ())
+
+    def bind(self, driver: Driver, variant: str) -> BoundChannels[K, C]:
+        """Return the channels of one instrument."""
+        made = {key: self.kind(driver, self.name, key) for key in self.in_variant(variant)}
+        missing = {key: name for name, more in self.variants.items() for key in more}
+        return BoundChannels(f"{driver.name}.{self.name}", made, missing)
+
+
+class Block:
+    """What has parameters: an instrument, or a channel of it.
+
+    Attributes:
+        parameters: the bound parameters, by attribute name.
+        key: what ``{ch}`` stands for.
+        path: where it stands in the instrument, as in ``inputs[A].``.
+    """
+
+    specs: ClassVar[dict[str, Parameter]] = {}
+    parameters: dict[str, Bound]
+    driver: Driver
+    key: str = ""
+    path: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises DefinitionError if an attribute hides one of labioc's own."""
+        super().__init_subclass__(**kwargs)
+        cls.specs = dict(cls.specs)
+        for name, attribute in vars(cls).items():
+            if isinstance(attribute, (Parameter, Channels)):
+                if name in RESERVED:
+                    raise DefinitionError(f"{cls.__name__}.{name}: the name {name!r} is reserved")
+                if isinstance(attribute, Parameter):
+                    cls.specs[name] = attribute
+            elif name in cls.specs:
+                del cls.specs[name]
+        for spec in cls.specs.values():
+            needed = list(getattr(spec, "refreshes", ())) + list(getattr(spec, "inputs", ()))
+            needed += (
+                [spec.valid_if.readback] if isinstance(spec, Readback) and spec.valid_if is not None else []
+            )
+            for other in needed:
+                if cls.specs.get(other.name) is not other:
+                    raise DefinitionError(
+                        f"{cls.__name__}.{spec.name} needs {other.path}, which is not in the class"
+                    )
+
+    def _bind(self, driver: Driver) -> None:
+        self.driver = driver
+        self.parameters = {name: spec.bind(self) for name, spec in self.specs.items()}
+        for bound in self.parameters.values():
+            bound.prepare()
+
+
+class Channel(Block):
+    """One of several equal parts of an instrument: an input, an output, an axis."""
+
+    def __init__(self, driver: Driver, path: str, key: str | int) -> None:
+        self.key = str(key)
+        self.path = f"{path}[{key}]."
+        self._bind(driver)
+
+
+class Driver(Block):
+    """An instrument.
+
+    A subclass states its ``protocol``, its parameters and its `Channels`.
+
+    Args:
+        url: where the instrument is, as in ``tcp://10.0.0.12:7777``.
+        name: what errors and logs call it.
+        variant: the variant of the instrument, or "" for the plain one.
+
+    Raises AddressError for a URL that can't be right, DefinitionError for an unknown variant.
+    """
+
+    protocol: ClassVar[Lines]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises DefinitionError if the class cannot be right."""
+        super().__init_subclass__(**kwargs)
+        if not isinstance(getattr(cls, "protocol", None), Lines):
+            raise DefinitionError(f"{cls.__name__} needs a protocol, as in protocol = Lines(...)")
+        for channels in cls.channel_specs().values():
+            unknown = channels.variants.keys() - cls.protocol.variants.keys()
+            if unknown:
+                raise DefinitionError(
+                    f"{cls.__name__}.{channels.name}: the protocol does not tell how to recognise the variant"
+                    f" {min(unknown)!r}"
+                )
+
+    def __init__(self, url: str, *, name: str | None = None, variant: str = "") -> None:
+        self.name = name or type(self).__name__.lower()
+        if variant and variant not in self.protocol.variants:
+            known = ", ".join(self.protocol.variants) or "none"
+            raise DefinitionError(f"{self.name}: unknown variant {variant!r}; known: {known}")
+        self.variant = variant
+        self.port = Port(url, self.protocol, name=self.name, variant=variant)
+        self.updating = asyncio.Lock()
+        self._thread: _LoopThread | None = None
+        self._bind(self)
+        self.channels: dict[str, BoundChannels[Any, Any]] = {
+            name: channels.bind(self, variant) for name, channels in self.channel_specs().items()
+        }
+        self.port.on_change.append(self._link_changed)
+
+    @classmethod
+    def channel_specs(cls) -> dict[str, Channels[Any, Any]]:
+        """Return the channels of the class, by attribute name."""
+        found: dict[str, Channels[Any, Any]] = {}
+        for base in reversed(cls.__mro__):
+            found.update({k: v for k, v in vars(base).items() if isinstance(v, Channels)})
+        return found
+
+    # Life
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, name: str | None = None, variant: str = "") -> AsyncIterator[Self]:
+        """Connect, for ``async with``.
+
+        Raises LinkDown, ReplyTimeout or WrongInstrument if the first attempt fails.
+        """
+        driver = cls(url, name=name, variant=variant)
+        await driver.start()
+        try:
+            await driver.connected()
+            yield driver
+        finally:
+            await driver.close()
+
+    @classmethod
+    @contextmanager
+    def connect(cls, url: str, *, name: str | None = None, variant: str = "") -> Iterator[Self]:
+        """Connect, for ``with`` in a script: use `get`, `put` and `run` of the parameters.
+
+        The instrument is talked to on a thread of its own. Raises what `open` raises.
+        """
+        driver = cls(url, name=name, variant=variant)
+        with _LoopThread() as thread:
+            driver._thread = thread
+            try:
+                thread.run(driver.start())
+                thread.run(driver.connected())
+                yield driver
+            finally:
+                thread.run(driver.close())
+
+    async def start(self) -> None:
+        """Begin to connect, and go on trying for as long as it takes. Returns at once."""
+        await self.port.start()
+
+    async def connected(self) -> None:
+        """Wait for the end of the first attempt to connect. Raises what it failed with."""
+        await self.port.first_attempt()
+        if self.port.state is LinkState.DOWN and self.port.error is not None:
+            raise type(self.port.error)(f"{self.name}: {self.port.error}")
+
+    async def close(self) -> None:
+        """Close the link."""
+        await self.port.close()
+
+    async def read_together(self, readbacks: Iterable[BoundReadback[Any]]) -> None:
+        """Read several readbacks in as few exchanges as the protocol allows.
+
+        What goes wrong with one stays on its ``error``. One whose last exchange failed is asked alone, so that a
+        question that this instrument does not answer can't spoil the others. Raises LinkError if the link failed.
+        """
+        group: dict[BoundReadback[Any], None] = {}
+        for readback in readbacks:
+            asked = dict.fromkeys(readback.asked)
+            apart = readback.alone or self.protocol.join is None
+            if group and (apart or len(group | asked) > self.protocol.max_joined):
+                await self._read_group(group)
+                group = {}
+            group |= asked
+            if apart:
+                await self._read_group(group)
+                group = {}
+        if group:
+            await self._read_group(group)
+
+    async def _read_group(self, group: Iterable[BoundReadback[Any]]) -> None:
+        asked = tuple(group)
+        requests = self.protocol.requests(*((readback.ask, True) for readback in asked))
+        try:
+            await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked))
+        except DeviceError:
+            return  # it stands on the readbacks
+
+    # What parameters call
+
+    def run_blocking(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the driver's own thread and return its result."""
+        if self._thread is None:
+            work.close()
+            raise UserError(
+                "get(), put() and run() need a driver from connect(); on an event loop use await read(), write(...)"
+                " and execute()"
+            )
+        return self._thread.run(work)
+
+    def all_parameters(self) -> Iterator[Bound]:
+        """Go through the parameters of the instrument and of its channels."""
+        yield from self.parameters.values()
+        for channels in self.channels.values():
+            for channel in channels.values():
+                yield from channel.parameters.values()
+
+    def readbacks(self) -> Iterator[BoundReadback[Any]]:
+        """Go through what can be read, setpoints included."""
+        return (p for p in self.all_parameters() if isinstance(p, BoundReadback) and p.asked)
+
+    def setpoints(self) -> Iterator[BoundSetpoint[Any]]:
+        """Go through what can be written."""
+        return (p for p in self.all_parameters() if isinstance(p, BoundSetpoint))
+
+    def _link_changed(self) -> None:
+        error: LabiocError | None = self.port.error
+        if self.port.state is LinkState.DOWN and error is not None:
+            for parameter in self.all_parameters():
+                if isinstance(parameter, BoundReadback):
+                    parameter.fail(error, alone=False)
+
+
+class _LoopThread:
+    """An event loop on a thread of its own, for scripts."""
+
+    def __enter__(self) -> Self:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise UserError("connect() is for scripts; on an event loop use: async with open(...)")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="labioc", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there. It is bounded by the port's own time-outs."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+RESERVED = frozenset(
+    name for base in (Driver, Channel, Block) for name in vars(base) if not name.startswith("__")
+) | {
+    *("name", "variant", "port", "updating", "channels", "parameters", "driver", "key", "path"),
+}

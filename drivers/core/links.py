@@ -1,0 +1,232 @@
+"""Links: a URL becomes an exchanger, the one thing that a port talks through.
+
+``tcp://host:port`` and ``serial:///dev/ttyUSB0?baudrate=57600&bytesize=7&parity=O`` are built in. Another
+scheme comes from a package's entry point in the group ``labioc.links``: a callable like `open_tcp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import AddressError, LinkDown, ReplyError, TruncatedReply
+from .framing import Framer
+
+ENTRY_POINTS = "labioc.links"
+
+
+class Exchanger(Protocol):
+    """An open connection that carries whole messages, over a byte stream or not.
+
+    The port calls it from one task at a time, except for `wait_lost` and `close`.
+    """
+
+    async def send(self, message: bytes) -> None:
+        """Send one message, terminator included. Raises LinkDown."""
+
+    async def receive(self, timeout: float) -> bytes:
+        """Return the next message, without terminator, within ``timeout`` seconds.
+
+        Raises TimeoutError if nothing came, TruncatedReply if a beginning came, ReplyError if a message
+        broke the framing, LinkDown if the connection went.
+        """
+
+    def resynchronise(self) -> int:
+        """Forget all that has come in and was not received; return its size in bytes."""
+
+    async def wait_lost(self) -> None:
+        """Return when the connection is gone."""
+
+    async def close(self) -> None:
+        """Close at once; bounded, also with unsent output."""
+
+
+Opener = Callable[[SplitResult, Callable[[], Framer]], Awaitable[Exchanger]]
+
+
+class StreamExchanger(asyncio.Protocol):
+    """An exchanger over an asyncio transport: TCP or serial.
+
+    Args:
+        framer: cuts the byte stream into messages.
+        wire: where the bytes are traced, at DEBUG level.
+    """
+
+    def __init__(self, framer: Framer, wire: logging.Logger) -> None:
+        self._framer = framer
+        self._wire = wire
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._messages: deque[bytes] = deque()
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._broken: ReplyError | None = None
+        self._lost: asyncio.Future[Exception | None] = self._loop.create_future()
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Cut the bytes into messages and hand over the first that is waited for."""
+        if self._wire.isEnabledFor(logging.DEBUG):
+            self._wire.debug("< %r", data)
+        try:
+            messages = self._framer.feed(data)
+        except ReplyError as error:
+            if not self._wake(error):
+                self._broken = error
+            return
+        if messages:
+            self._messages.extend(messages)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(self._messages.popleft())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail whoever waits for a reply."""
+        if not self._lost.done():
+            self._lost.set_result(exc)
+        if self._waiter is not None:
+            self._wake(self._why_lost())
+
+    # What the port calls
+
+    async def send(self, message: bytes) -> None:
+        """Send one message."""
+        if self._transport is None or self._lost.done():
+            raise self._why_lost()
+        if self._wire.isEnabledFor(logging.DEBUG):
+            self._wire.debug("> %r", message)
+        self._transport.write(message)
+
+    async def receive(self, timeout: float) -> bytes:
+        """Return the next message."""
+        if self._messages:
+            return self._messages.popleft()
+        if self._broken is not None:
+            error, self._broken = self._broken, None
+            raise error
+        if self._lost.done():
+            raise self._why_lost()
+        # a bare timer: asyncio.timeout costs as much again as the whole exchange
+        waiter: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiter = waiter
+        timer = self._loop.call_later(timeout, self._time_out, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def resynchronise(self) -> int:
+        """Forget all that has come in and was not received."""
+        if not (self._messages or self._broken or self._framer.pending):
+            return 0
+        size = sum(map(len, self._messages)) + len(self._messages) + len(self._framer.pending)
+        self._messages.clear()
+        self._broken = None
+        self._framer.clear()
+        return max(1, size)
+
+    async def wait_lost(self) -> None:
+        """Return when the connection is gone."""
+        await asyncio.shield(self._lost)
+
+    async def close(self) -> None:
+        """Abort: a graceful close waits for output that a dead line never takes."""
+        if self._transport is not None:
+            self._transport.abort()
+            await asyncio.wait([self._lost], timeout=1.0)
+
+    def _time_out(self, waiter: asyncio.Future[bytes]) -> None:
+        if not waiter.done():
+            pending = self._framer.pending
+            waiter.set_exception(
+                TruncatedReply(f"the reply stopped after {pending[:80]!r}") if pending else TimeoutError()
+            )
+
+    def _wake(self, error: Exception) -> bool:
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_exception(error)
+        return True
+
+    def _why_lost(self) -> LinkDown | TruncatedReply:
+        if self._framer.pending:
+            pending = self._framer.pending
+            self._framer.clear()
+            return TruncatedReply(f"the connection closed in the middle of a reply, after {pending[:80]!r}")
+        why = self._lost.result() if self._lost.done() else None
+        return LinkDown(f"connection lost: {why}" if why else "the instrument closed the connection")
+
+
+def parse(url: str) -> SplitResult:
+    """Split a URL and check that its scheme is known.
+
+    Raises AddressError with what was expected.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("tcp", "serial") and parts.scheme not in _plug_ins():
+        known = ", ".join(sorted({"tcp", "serial", *_plug_ins()}))
+        raise AddressError(
+            f"cannot connect to {url!r}: expected a URL like tcp://host:port or"
+            f" serial:///dev/ttyUSB0?baudrate=9600 (known schemes: {known})"
+        )
+    if parts.scheme == "tcp":
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise AddressError(f"cannot connect to {url!r}: {error}") from error
+        if not parts.hostname or not port or parts.path not in ("", "/") or parts.query:
+            raise AddressError(f"cannot connect to {url!r}: expected tcp://host:port")
+    elif parts.scheme == "serial":
+        from . import serial_line
+
+        serial_line.settings(parts)
+    return parts
+
+
+async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:
+    """Open the connection that a parsed URL names. The caller bounds the wait.
+
+    Raises LinkDown if it can't be had.
+    """
+    try:
+        if parts.scheme == "tcp":
+            return await _open_tcp(parts, framer, wire)
+        if parts.scheme == "serial":
+            from . import serial_line
+
+            return await serial_line.open_serial(parts, framer, wire)
+        opener: Opener = _plug_ins()[parts.scheme].load()
+        return await opener(parts, framer)
+    except OSError as error:
+        raise LinkDown(f"cannot connect: {error.strerror or error}") from error
+
+
+async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:
+    assert parts.hostname
+    assert parts.port
+    loop = asyncio.get_running_loop()
+    transport, exchanger = await loop.create_connection(
+        lambda: StreamExchanger(framer(), wire), host=parts.hostname, port=parts.port
+    )
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    return exchanger
+
+
+def _plug_ins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

@@ -1,0 +1,560 @@
+"""Parameters: one line of the manual's command table each.
+
+On a class an attribute is the frozen specification (`Readback`, `Setpoint`, `Command`, `computed`). On an instance
+it is a bound, typed object with `read()`, `write()` and `execute()` to await, and `get()`, `put()` and `run()` for
+scripts without an event loop. No attribute access does I/O; the last value, its time and its error stay on the
+bound object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
+
+from .errors import (
+    DefinitionError,
+    DeviceError,
+    LabiocError,
+    LimitError,
+    ReadingInvalid,
+    RefusedError,
+    ReplyError,
+    ReplyTimeout,
+    UserError,
+    ValueTypeError,
+)
+from .protocol import Request
+from .values import Fields, ValueType
+
+if TYPE_CHECKING:
+    from .driver import Block
+    from .port import Port
+
+T = TypeVar("T")
+Listener = Callable[["Bound"], None]
+
+
+class Parameter:
+    """What readbacks, setpoints and commands have in common: a name, a place in a class, a doc text."""
+
+    name: str = ""
+    owner: type[Block]
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type[Block], name: str) -> None:
+        if self.name:
+            raise DefinitionError(
+                f"{owner.__name__}.{name} and {self.owner.__name__}.{self.name} are one and the same object"
+            )
+        self.name, self.owner = name, owner
+
+    def __set__(self, instance: object, value: object) -> NoReturn:
+        raise AttributeError(f"{self.name} is not assigned to: use await {self.name}.write(...), or put(...)")
+
+    @property
+    def path(self) -> str:
+        """Where it stands: class and attribute."""
+        return f"{self.owner.__name__}.{self.name}" if self.name else "a parameter without a name"
+
+    def wire(self, key: str) -> list[str]:
+        """Return the wire commands behind it, for the channel ``key``."""
+        raise NotImplementedError
+
+    def bind(self, block: Block) -> Bound:
+        """Return the object that stands for it on an instance."""
+        raise NotImplementedError
+
+
+class Condition:
+    """That another readback has a certain value, as in ``valid_if=status == 0``."""
+
+    def __init__(self, readback: Readback[Any], value: object) -> None:
+        self.readback = readback
+        self.value = value
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a condition on a readback is for valid_if=..., it is neither true nor false")
+
+
+class Readback(Parameter, Generic[T]):
+    """A value that is read.
+
+    Args:
+        value: how it stands on the wire.
+        ask: the question; ``{ch}`` stands for the channel.
+        valid_if: a condition on another readback of the same class, asked in the same exchange, without which the
+            reading is not valid.
+        doc: what it is, where the name does not say it.
+    """
+
+    def __init__(
+        self, value: ValueType[T], *, ask: str, valid_if: Condition | None = None, doc: str = ""
+    ) -> None:
+        super().__init__(doc)
+        self.value = value
+        self.ask = ask
+        self.valid_if = valid_if
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # it reads as the manual does
+        return Condition(self, other)
+
+    __hash__ = object.__hash__
+
+    @overload
+    def __get__(self, instance: None, owner: type[Block]) -> Self: ...
+    @overload
+    def __get__(self, instance: Block, owner: type[Block]) -> BoundReadback[T]: ...
+    def __get__(self, instance: Block | None, owner: type[Block]) -> Self | BoundReadback[T]:
+        if instance is None:
+            return self
+        return cast(BoundReadback[T], instance.parameters[self.name])
+
+    def wire(self, key: str) -> list[str]:
+        """Return the question, behind the one that it depends on."""
+        condition = [] if self.valid_if is None else self.valid_if.readback.wire(key)
+        return [*condition, self.ask.replace("{ch}", key)]
+
+    def bind(self, block: Block) -> BoundReadback[T]:
+        """Return the object that stands for it on an instance."""
+        return BoundReadback(self, block)
+
+
+class Setpoint(Readback[T]):
+    """A value that is written, and read back where the instrument can be asked.
+
+    Args:
+        value: how it stands on the wire, with its limits.
+        tell: the command; ``{ch}`` stands for the channel, ``{value}`` for the value.
+        ask: the question for it; "" if the instrument can't be asked.
+        refreshes: other readbacks of the same class that this command changes.
+        verify: whether what is read back must be what was sent; False where the manual says that it may differ.
+        doc: what it is, where the name does not say it.
+    """
+
+    def __init__(
+        self,
+        value: ValueType[T],
+        *,
+        tell: str,
+        ask: str = "",
+        refreshes: Iterable[Readback[Any]] = (),
+        verify: bool = True,
+        doc: str = "",
+    ) -> None:
+        super().__init__(value, ask=ask, doc=doc)
+        if "{value}" not in tell:
+            raise DefinitionError(f"a setpoint's command needs {{value}}, got {tell!r}")
+        self.tell = tell
+        self.refreshes = tuple(refreshes)
+        self.verify = verify
+
+    @overload
+    def __get__(self, instance: None, owner: type[Block]) -> Self: ...
+    @overload
+    def __get__(self, instance: Block, owner: type[Block]) -> BoundSetpoint[T]: ...
+    def __get__(self, instance: Block | None, owner: type[Block]) -> Self | BoundSetpoint[T]:
+        if instance is None:
+            return self
+        return cast(BoundSetpoint[T], instance.parameters[self.name])
+
+    def wire(self, key: str) -> list[str]:
+        """Return the command and the question."""
+        return [text.replace("{ch}", key) for text in (self.tell, self.ask) if text]
+
+    def bind(self, block: Block) -> BoundSetpoint[T]:
+        """Return the object that stands for it on an instance."""
+        return BoundSetpoint(self, block)
+
+
+class Command(Parameter):
+    """Something that the instrument does, without a value.
+
+    Args:
+        tell: the command; ``{ch}`` stands for the channel.
+        refreshes: readbacks of the same class that it changes.
+        doc: what it does, where the name does not say it.
+    """
+
+    def __init__(self, *, tell: str, refreshes: Iterable[Readback[Any]] = (), doc: str = "") -> None:
+        super().__init__(doc)
+        self.tell = tell
+        self.refreshes = tuple(refreshes)
+
+    @overload
+    def __get__(self, instance: None, owner: type[Block]) -> Self: ...
+    @overload
+    def __get__(self, instance: Block, owner: type[Block]) -> BoundCommand: ...
+    def __get__(self, instance: Block | None, owner: type[Block]) -> Self | BoundCommand:
+        if instance is None:
+            return self
+        return cast(BoundCommand, instance.parameters[self.name])
+
+    def wire(self, key: str) -> list[str]:
+        """Return the command."""
+        return [self.tell.replace("{ch}", key)]
+
+    def bind(self, block: Block) -> BoundCommand:
+        """Return the object that stands for it on an instance."""
+        return BoundCommand(self, block)
+
+
+class Computed(Readback[T]):
+    """A value computed from several readbacks of the same class, which are asked in one exchange."""
+
+    def __init__(
+        self, value: ValueType[T], inputs: tuple[Readback[Any], ...], function: Callable[..., T]
+    ) -> None:
+        super().__init__(value, ask="", doc=function.__doc__ or "")
+        self.inputs = inputs
+        self.function = function
+
+    def wire(self, key: str) -> list[str]:
+        """Return the questions for its inputs."""
+        return [text for readback in self.inputs for text in readback.wire(key)[-1:]]
+
+
+def computed(value: ValueType[T], *inputs: Readback[Any]) -> Callable[[Callable[..., T]], Computed[T]]:
+    """Make a readback out of a function of the values of ``inputs``."""
+    return lambda function: Computed(value, inputs, function)
+
+
+class Bound:
+    """A parameter of one instrument."""
+
+    def __init__(self, spec: Parameter, block: Block) -> None:
+        self._spec: Any = spec
+        self.block = block
+        self.error: LabiocError | None = None
+        self._label = f"{block.path}{spec.name}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.block.driver.name} {self._label}>"
+
+    @property
+    def spec(self) -> Parameter:
+        """The specification, from the class."""
+        # no subclass narrows this type: a type checker would call the descriptor's __get__
+        return cast(Parameter, self._spec)
+
+    @property
+    def label(self) -> str:
+        """Where it stands in the instrument, as in ``inputs[A].temperature``."""
+        return self._label
+
+    def prepare(self) -> None:
+        """Find the other parameters that this one needs, once all of them are bound."""
+
+    def _get_label(self) -> str:
+        return self._label
+
+    def _sibling(self, spec: Readback[Any]) -> BoundReadback[Any]:
+        found = self.block.parameters.get(spec.name)
+        if found is None or found.spec is not spec:
+            raise DefinitionError(f"{self.spec.path} needs {spec.path}, which is not in the same class")
+        return cast(BoundReadback[Any], found)
+
+    def _fail(self, error: UserError) -> UserError:
+        return type(error)(f"{self.block.driver.name}: {self._label}: {error}")
+
+    def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.block.driver.run_blocking(work)
+
+    async def _tell(self, text: str, refresh: tuple[BoundReadback[Any], ...]) -> None:
+        driver = self.block.driver
+        confirm = driver.protocol.confirm
+        parts = [(text, False)]
+        if confirm is not None:
+            parts.append((confirm[0], True))
+        parts += [(readback.ask, True) for readback in refresh]
+        answers = await driver.port.exchange(driver.protocol.requests(*parts), self._get_label, urgent=True)
+        stamp = time.time()
+        verdict = answers.pop(0) if confirm is not None else ""
+        distribute(refresh, answers, stamp)
+        if confirm is None:
+            return
+        try:
+            accepted = confirm[1](verdict)
+        except ValueError:
+            error = ReplyError(
+                f"{driver.name}: {self._label}: {confirm[0]!r} was answered with {verdict[:200]!r}"
+            )
+            driver.port.distrust(error)
+            raise error from None
+        if not accepted:
+            raise RefusedError(
+                f"{driver.name}: {self._label}: refused: after {text!r} {confirm[0]} answers {verdict!r}"
+            )
+
+
+class BoundReadback(Bound, Generic[T]):
+    """A readback of one instrument.
+
+    Attributes:
+        value_type: how the value stands on the wire, its unit and its limits.
+        stamp: when the last good reading came, seconds since 1970; 0 before the first.
+        error: what is wrong with the last reading, or None.
+        alone: whether its last exchange failed, so that it is better asked alone.
+        listeners: called with this object after each reading, good or bad.
+    """
+
+    def __init__(self, spec: Readback[T], block: Block) -> None:
+        super().__init__(spec, block)
+        self.value_type = spec.value
+        self.stamp = 0.0
+        self.listeners: list[Listener] = []
+        self.ask = spec.ask.replace("{ch}", block.key)
+        self._value: T | None = None
+        self._decode = spec.value.decode
+        self._valid_if = spec.valid_if
+        self._function = spec.function if isinstance(spec, Computed) else None
+        self._condition: tuple[BoundReadback[Any], object] | None = None
+        self._inputs: tuple[BoundReadback[Any], ...] = ()
+        self._dependants: list[BoundReadback[Any]] = []
+        self.alone = False
+        self._asked: tuple[BoundReadback[Any], ...] = ()
+        self._requests: tuple[Request, ...] = ()
+
+    @property
+    def value(self) -> T:
+        """The last good value. Raises LookupError before the first reading."""
+        if not self.stamp:
+            raise LookupError(f"{self.block.driver.name}: {self._label} was not read yet")
+        return cast(T, self._value)
+
+    def prepare(self) -> None:
+        """Find the other parameters that this one needs, and lay out its exchange."""
+        if self._function is not None:
+            self._inputs = tuple(self._sibling(readback) for readback in self._spec.inputs)
+            for readback in self._inputs:
+                readback._dependants.append(self)
+            asked = self._inputs
+        elif self._valid_if is not None:
+            first = self._sibling(self._valid_if.readback)
+            self._condition = (first, self._valid_if.value)
+            asked = (first, self)
+        else:
+            asked = (self,) if self.ask else ()
+        self._asked = asked
+        self._requests = self.block.driver.protocol.requests(*((r.ask, True) for r in asked))
+
+    @property
+    def asked(self) -> tuple[BoundReadback[Any], ...]:
+        """The readbacks whose questions make up its exchange; empty if the instrument can't be asked."""
+        return self._asked
+
+    async def read(self) -> T:
+        """Ask the instrument.
+
+        Raises LinkDown, ReplyTimeout, PortBusy, TruncatedReply, ReplyError or ReadingInvalid.
+        """
+        if not self._asked:
+            raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
+        await read_all(self.block.driver.port, self._asked, self._requests, self._get_label)
+        if self.error is not None:
+            raise self.error
+        return cast(T, self._value)
+
+    def get(self) -> T:
+        """`read()` for scripts without an event loop."""
+        return self._blocking(self.read())
+
+    # What exchanges call
+
+    def take(self, answer: str, stamp: float) -> None:
+        """Take the answer of the instrument."""
+        try:
+            self._value = self._decode(answer)
+        except ValueError:
+            self.error = ReplyError(
+                f"{self.block.driver.name}: {self._label}: {self.ask!r} was answered with {answer[:200]!r};"
+                f" expected {self.value_type.expected}"
+            )
+            self.alone = True
+            self.block.driver.port.distrust(self.error)
+        else:
+            self.error = None
+            self.alone = False
+            self.stamp = stamp
+
+    def settle(self, stamp: float) -> None:
+        """Judge the reading beside those that came with it, and tell whoever listens."""
+        if self._condition is not None and self.error is None:
+            other, expected = self._condition
+            if other.error is not None:
+                self.error = other.error
+            elif other.value != expected:
+                self.error = ReadingInvalid(
+                    f"{self.block.driver.name}: {self._label}: not valid, since {other.label} is {other.value!r}"
+                )
+        for listener in self.listeners:
+            listener(self)
+        for dependant in self._dependants:
+            dependant.compute(stamp)
+
+    def fail(self, error: LabiocError, *, alone: bool) -> None:
+        """Keep the last good value, with an error."""
+        self.error = error
+        self.alone = alone
+        for listener in self.listeners:
+            listener(self)
+        for dependant in self._dependants:
+            dependant.fail(error, alone=alone)
+
+    def compute(self, stamp: float) -> None:
+        """Compute the value from its inputs, once all of them are known."""
+        assert self._function is not None
+        error = next((readback.error for readback in self._inputs if readback.error is not None), None)
+        if error is None and not all(readback.stamp for readback in self._inputs):
+            return
+        if error is None:
+            try:
+                self._value = self._function(*(readback.value for readback in self._inputs))
+                self.stamp = stamp
+            except (ArithmeticError, LookupError, ValueError) as why:
+                error = ReplyError(f"{self.block.driver.name}: {self._label}: does not compute: {why!r}")
+        self.error = error
+        self.alone = False
+        self.settle(stamp)
+
+
+class BoundSetpoint(BoundReadback[T]):
+    """A setpoint of one instrument.
+
+    Attributes:
+        limits: the station's limits, inside those of the instrument, or None; see `narrow`.
+        sent: the last value that the instrument took, or None.
+    """
+
+    def __init__(self, spec: Setpoint[T], block: Block) -> None:
+        super().__init__(spec, block)
+        self.limits = spec.value.limits
+        self._refreshes = spec.refreshes
+        self._verify = spec.verify
+        self.sent: T | None = None
+        self._tell_text = spec.tell.replace("{ch}", block.key)
+        self._refreshed: tuple[BoundReadback[Any], ...] = ()
+
+    def prepare(self) -> None:
+        """Find the other parameters that this one needs."""
+        super().prepare()
+        others = tuple(self._sibling(readback) for readback in self._refreshes)
+        self._refreshed = ((self,) if self.ask else ()) + others
+
+    def narrow(self, low: float, high: float) -> None:
+        """Set the station's limits. Raises LimitError if they are wider than the instrument's."""
+        allowed = self.value_type.limits
+        if low > high or (allowed is not None and not allowed[0] <= low <= high <= allowed[1]):
+            raise self._fail(
+                LimitError(
+                    f"a station may narrow limits, not widen them: {low:g} to {high:g} is not inside {allowed}"
+                )
+            )
+        self.limits = (low, high)
+
+    def check(self, value: object) -> T:
+        """Return the value in its own type, without sending it.
+
+        Raises ValueTypeError if it has another type, LimitError if it is beyond the limits.
+        """
+        try:
+            checked = self.value_type.check(value)
+            if self.limits is not None and isinstance(checked, (int, float)):
+                low, high = self.limits
+                if not low <= checked <= high:
+                    raise LimitError(f"{checked:g} is beyond the station's limits {low:g} to {high:g}")
+            forbidden = [c for c in self.block.driver.protocol.forbidden if c in str(value)]
+            if isinstance(checked, str) and forbidden:
+                raise LimitError(f"the protocol does not take the character {forbidden[0]!r} in {value!r}")
+        except (ValueTypeError, LimitError) as error:
+            raise self._fail(error) from None
+        return checked
+
+    async def write(self, value: T) -> None:
+        """Send a value, ahead of every waiting read, and read it back where the instrument can be asked.
+
+        Raises ValueTypeError or LimitError before anything is sent; RefusedError if the instrument did not take
+        it; WriteCut, LinkDown, ReplyTimeout, PortBusy, TruncatedReply or ReplyError if the link failed.
+        """
+        checked = self.check(value)
+        text = self._tell_text.replace("{value}", self.value_type.encode(checked))
+        await self._tell(text, self._refreshed)
+        if self.ask:
+            if isinstance(self.error, ReplyError):
+                raise self.error
+            if self._verify and not self.value_type.agree(checked, self.value):
+                raise RefusedError(
+                    f"{self.block.driver.name}: {self._label}: refused: sent {text!r}, the instrument kept"
+                    f" {self.value!r}"
+                )
+        self.sent = checked
+        if not self.ask:
+            self._value, self.error, self.stamp = checked, None, time.time()
+            self.settle(self.stamp)
+
+    async def update(self, **fields: object) -> None:
+        """Change some fields of a value with several: read it, replace them, write it.
+
+        Raises what `read` and `write` raise.
+        """
+        value_type = self.value_type
+        unknown = fields.keys() - (value_type.fields.keys() if isinstance(value_type, Fields) else set())
+        if unknown:
+            raise self._fail(ValueTypeError(f"there is no field {min(unknown)!r}"))
+        async with self.block.driver.updating:
+            current: Any = await self.read()
+            await self.write(current._replace(**fields))
+
+    def put(self, value: T) -> None:
+        """`write()` for scripts without an event loop."""
+        self.check(value)
+        self._blocking(self.write(value))
+
+
+class BoundCommand(Bound):
+    """A command of one instrument."""
+
+    def __init__(self, spec: Command, block: Block) -> None:
+        super().__init__(spec, block)
+        self._refreshes = spec.refreshes
+        self._tell_text = spec.tell.replace("{ch}", block.key)
+        self._refreshed: tuple[BoundReadback[Any], ...] = ()
+
+    def prepare(self) -> None:
+        """Find the readbacks that it changes."""
+        self._refreshed = tuple(self._sibling(readback) for readback in self._refreshes)
+
+    async def execute(self) -> None:
+        """Send the command, ahead of every waiting read.
+
+        Raises RefusedError if the instrument did not take it, or what a failing link raises.
+        """
+        await self._tell(self._tell_text, self._refreshed)
+
+    def run(self) -> None:
+        """`execute()` for scripts without an event loop."""
+        self._blocking(self.execute())
+
+
+def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
+    """Give each readback its answer, then let each judge its own beside the others'."""
+    for readback, answer in zip(readbacks, answers, strict=True):
+        readback.take(answer, stamp)
+    for readback in readbacks:
+        readback.settle(stamp)
+
+
+async def read_all(
+    port: Port, asked: Sequence[BoundReadback[Any]], requests: Sequence[Request], label: Callable[[], str]
+) -> None:
+    """Ask for several readbacks in one exchange; a failure of it stands on each of them, and is raised."""
+    try:
+        answers = await port.exchange(requests, label)
+    except LabiocError as error:
+        alone = isinstance(error, (ReplyTimeout, DeviceError))
+        for readback in asked:
+            readback.fail(error, alone=alone)
+        raise
+    distribute(asked, answers, time.time())
