@@ -16,7 +16,7 @@ build/labioc:
 	@mkdir -p $@ && for room in drivers devices iocs sim; do ln -sfn ../../$$room $@/$$room; done
 
 demo: $(STAMP)
-	@$(PY) -m labioc.iocs.core.demo
+	@.venv/bin/labioc demo
 
 check: $(STAMP) build/labioc
 	$(PY) -m ruff check .

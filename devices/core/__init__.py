@@ -1,1 +1,7 @@
 """What every device stands on: PV data classes, mapping, scanning, link health."""
+
+from ._pvgroup import SubGroup
+from .mapping import Device, DeviceGroup, SubGroups, pv
+from .records import Alarm
+
+__all__ = ["Alarm", "Device", "DeviceGroup", "SubGroup", "SubGroups", "pv"]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from .errors import DefinitionError, DeviceError, LabiocError, UserError
+from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, UserError
 from .parameters import Bound, BoundReadback, BoundSetpoint, Parameter, Readback, read_all
 from .port import LinkState, Port
 from .protocol import Lines
@@ -34,7 +34,7 @@ class BoundChannels(Mapping[K, C]):
                 hint = f"it comes with the variant {self._missing[key]!r}"
             else:
                 hint = f"expected one of {', '.join(map(str, self._channels))}"
-            raise LookupError(f"{self._name}[{key!r}] does not exist: {hint}") from None
+            raise MissingChannel(f"{self._name}[{key!r}] does not exist: {hint}") from None
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._channels)

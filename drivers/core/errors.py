@@ -8,7 +8,8 @@
     │   ├── AddressError    (ValueError)    a URL or line setting that cannot be right
     │   ├── ValueTypeError  (TypeError)     a value of the wrong type
     │   ├── LimitError      (ValueError)    a value beyond the limits of the instrument or station
-    │   └── UnitError       (ValueError)    a unit that is unknown, or of another dimension
+    │   ├── UnitError       (ValueError)    a unit that is unknown, or of another dimension
+    │   └── MissingChannel  (KeyError)      a channel that this instrument does not have
     ├── DeviceError                     the instrument's
     │   ├── ReplyError      (ValueError)    a reply that does not parse
     │   ├── TruncatedReply  (ValueError)    a reply that stopped in the middle
@@ -33,6 +34,10 @@ class LabiocError(Exception):
 
     expected = True
 
+    def __str__(self) -> str:
+        # KeyError would show the repr of its text
+        return str(self.args[0]) if self.args else ""
+
 
 class UserError(LabiocError):
     """The caller's fault: nothing was sent to the instrument."""
@@ -56,6 +61,10 @@ class LimitError(UserError, ValueError):
 
 class UnitError(UserError, ValueError):
     """Raised when a unit is unknown or two units have different dimensions."""
+
+
+class MissingChannel(UserError, KeyError):
+    """Raised when an instrument, or its variant, does not have a channel."""
 
 
 class DeviceError(LabiocError):

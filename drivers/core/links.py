@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -192,6 +193,16 @@ def parse(url: str) -> SplitResult:
 
         serial_line.settings(parts)
     return parts
+
+
+def check_present(url: str) -> None:
+    """Check, before anything is started, that a serial device exists.
+
+    Raises AddressError: a device that was never there is a mistyped path, not an instrument that is off.
+    """
+    parts = parse(url)
+    if parts.scheme == "serial" and not os.path.exists(parts.path):
+        raise AddressError(f"cannot connect to {url!r}: there is no device {parts.path}")
 
 
 async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .port import Port
 
 T = TypeVar("T")
-Listener = Callable[["Bound"], None]
+Listener = Callable[["BoundReadback[Any]"], None]
 
 
 class Parameter:

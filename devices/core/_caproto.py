@@ -1,0 +1,332 @@
+"""What the records take from caproto, with types (caproto ships none), and Channel Access encoding."""
+
+import ctypes
+import math
+import struct
+from collections.abc import Callable, Sequence
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import caproto
+import numpy as np
+from caproto import DBR_TYPES
+from caproto._dbr import DbrStringArray, _channel_type_by_name, native_type
+
+if TYPE_CHECKING:
+
+    class AlarmStatus(IntEnum):
+        """menuAlarmStat of the C IOC."""
+
+        NO_ALARM = 0
+        READ = 1
+        WRITE = 2
+        HIHI = 3
+        HIGH = 4
+        LOLO = 5
+        LOW = 6
+        STATE = 7
+        COS = 8
+        COMM = 9
+        TIMEOUT = 10
+        HWLIMIT = 11
+        CALC = 12
+        SCAN = 13
+        LINK = 14
+        SOFT = 15
+        BAD_SUB = 16
+        UDF = 17
+        DISABLE = 18
+        SIMM = 19
+        READ_ACCESS = 20
+        WRITE_ACCESS = 21
+
+    class AlarmSeverity(IntEnum):
+        """menuAlarmSevr of the C IOC."""
+
+        NO_ALARM = 0
+        MINOR_ALARM = 1
+        MAJOR_ALARM = 2
+        INVALID_ALARM = 3
+
+    class AccessRights(IntFlag):
+        """What a client may do with a channel."""
+
+        NO_ACCESS = 0
+        READ = 1
+        WRITE = 2
+
+    class ChannelType(IntEnum):
+        """The DBR types that the records use by name."""
+
+        STRING = 0
+        INT = 1
+        FLOAT = 2
+        ENUM = 3
+        CHAR = 4
+        LONG = 5
+        DOUBLE = 6
+        STS_STRING = 7
+        PUT_ACKT = 35
+        PUT_ACKS = 36
+        STSACK_STRING = 37
+        CLASS_NAME = 38
+
+    class ChannelAlarm:
+        """Alarm state of one PV, with its acknowledgement."""
+
+        status: int
+        severity: int
+        must_acknowledge_transient: int
+        severity_to_acknowledge: int
+        _data: dict[str, Any]
+
+    class ChannelData:
+        """caproto's base of everything that is served as a channel."""
+
+        data_type: ChannelType
+        alarm: ChannelAlarm
+        max_subscription_backlog: int
+        _data: dict[str, Any]
+        _max_length: int
+
+        def __init__(
+            self, *, value: object, max_length: int, reported_record_type: str, max_subscription_backlog: int
+        ) -> None: ...
+
+        @property
+        def value(self) -> Any: ...
+        @property
+        def max_length(self) -> int: ...
+        def check_access(self, hostname: str | None, username: str | None) -> AccessRights: ...
+        def get_field(self, name: str) -> "ChannelData": ...
+        async def auth_write(
+            self,
+            hostname: str | None,
+            username: str | None,
+            data: Any,
+            data_type: ChannelType,
+            metadata: Any,
+            *,
+            user_address: tuple[str, int],
+        ) -> None: ...
+        async def write_from_dbr(
+            self, data: Any, data_type: ChannelType, metadata: Any, *, flags: int = 0
+        ) -> None: ...
+
+    class SubscriptionSpec(NamedTuple):
+        """What one or more subscriptions of the same kind ask for."""
+
+        db_entry: ChannelData
+        data_type_name: str
+        mask: int
+        channel_filter: Any
+
+    class SubscriptionUpdate(NamedTuple):
+        """One event on its way from a channel to the server."""
+
+        sub_specs: tuple[SubscriptionSpec, ...]
+        metadata: Any
+        values: Any
+        flags: int
+        sub: Any
+else:
+    from caproto import ChannelAlarm, ChannelData, ChannelType
+    from caproto._data import SubscriptionUpdate
+    from caproto.server.common import SubscriptionSpec
+
+    AccessRights, AlarmSeverity = caproto.AccessRights, caproto.AlarmSeverity
+    AlarmStatus = caproto.AlarmStatus
+
+DBE_VALUE, DBE_LOG, DBE_ALARM, DBE_PROPERTY = 1, 2, 4, 8
+
+STRING_BYTES = 39
+"""The longest text that a DBR_STRING holds beside its NUL."""
+
+
+class EventQueue(Protocol):
+    """Where a server takes the events of its channels; caproto's is an asyncio.Queue."""
+
+    def put_nowait(self, item: SubscriptionUpdate, /) -> None:
+        """Take one event."""
+
+
+class Metadata(Protocol):
+    """What the DBR_GR and DBR_CTRL types tell beside the value."""
+
+    @property
+    def egu(self) -> str:
+        """Engineering units."""
+
+    @property
+    def prec(self) -> int:
+        """Digits after the decimal point."""
+
+    @property
+    def states(self) -> Sequence[str]:
+        """Labels of the states of an enum."""
+
+    @property
+    def limits(self) -> Sequence[float]:
+        """upper and lower display, HIHI, HIGH, LOW, LOLO, upper and lower control limit."""
+
+
+class AlarmTime(NamedTuple):
+    """Alarm and time stamp as they stand in a DBR; the seconds count from 1970."""
+
+    status: int
+    severity: int
+    seconds: int
+    nanoseconds: int
+
+
+_EPICS_EPOCH = 631152000
+_LIMITS = (
+    "upper_disp_limit",
+    "lower_disp_limit",
+    "upper_alarm_limit",
+    "upper_warning_limit",
+    "lower_warning_limit",
+    "lower_alarm_limit",
+    "upper_ctrl_limit",
+    "lower_ctrl_limit",
+)
+_DTYPES: dict[int, np.dtype[Any]] = {
+    ChannelType.INT: np.dtype(">i2"),
+    ChannelType.FLOAT: np.dtype(">f4"),
+    ChannelType.ENUM: np.dtype(">u2"),
+    ChannelType.CHAR: np.dtype("u1"),
+    ChannelType.LONG: np.dtype(">i4"),
+    ChannelType.DOUBLE: np.dtype(">f8"),
+}
+_INTEGER_RANGE = {ChannelType.INT: 0x7FFF, ChannelType.CHAR: 0xFF, ChannelType.LONG: 0x7FFFFFFF}
+
+
+class _Form(NamedTuple):
+    """How one DBR type is laid out."""
+
+    native: int
+    long_string: bool
+    struct_type: Any
+    has_alarm: bool
+    time_format: struct.Struct | None
+
+
+def _form(name: str) -> _Form:
+    dbr = _channel_type_by_name[name]
+    long_string = "LONG_STRING" in name
+    native = ChannelType.CHAR if long_string else native_type(dbr)
+    # libca knows no control data of strings: it takes status and severity there, caproto a time stamp too.
+    struct_type = DBR_TYPES[ChannelType.STS_STRING if name == "CTRL_STRING" else int(dbr)]
+    time_format = None
+    if name.startswith("TIME_"):
+        time_format = struct.Struct(f">hhII{ctypes.sizeof(struct_type) - 12}x")
+    return _Form(native, long_string, struct_type, hasattr(struct_type, "status"), time_format)
+
+
+_FORMS = {
+    name: _form(name)
+    for name in _channel_type_by_name
+    if not name.startswith(("PUT_", "STSACK", "CLASS_NAME")) and name != "GR_STRING"
+}
+
+
+def encode_metadata(type_name: str, alarm_time: AlarmTime, metadata: Metadata) -> bytes:
+    """The part of a DBR that stands before the values, as it goes over the wire."""
+    form = _FORMS[type_name]
+    if form.time_format is not None:
+        status, severity, seconds, nanoseconds = alarm_time
+        return form.time_format.pack(status, severity, seconds - _EPICS_EPOCH, nanoseconds)
+    if not form.has_alarm:
+        return b""
+    dbr = form.struct_type()
+    dbr.status, dbr.severity = alarm_time.status, alarm_time.severity
+    if hasattr(dbr, "units"):
+        # The wire has room for 8 bytes; .EGU tells the whole text.
+        dbr.units = to_latin1(metadata.egu)[:8]
+    if hasattr(dbr, "precision"):
+        dbr.precision = metadata.prec
+    if hasattr(dbr, "no_str"):
+        dbr.enum_strings = [to_latin1(state)[:25] for state in metadata.states[:16]]
+    if hasattr(dbr, "upper_disp_limit"):
+        for name, limit in zip(_LIMITS, metadata.limits, strict=True):
+            if hasattr(dbr, name):
+                setattr(dbr, name, _as_limit(limit, form.native))
+    return bytes(dbr)
+
+
+def _as_limit(limit: float, native: int) -> Any:
+    """A limit in the type that the client asks for, saturated where that type is smaller."""
+    if native in (ChannelType.DOUBLE, ChannelType.FLOAT):
+        return limit
+    top = _INTEGER_RANGE[ChannelType(native)]
+    bottom = 0 if native == ChannelType.CHAR else -top - 1
+    whole = 0 if math.isnan(limit) else int(min(max(limit, bottom), top))
+    return bytes([whole]) if native == ChannelType.CHAR else whole
+
+
+def decode_metadata(type_name: str, raw: bytes) -> Any:
+    """The DBR structure of caproto with the content of `raw`, or b"" for a type without metadata."""
+    return _FORMS[type_name].struct_type.from_buffer_copy(raw) if raw else b""
+
+
+def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] | None) -> Any:
+    """The values of a DBR as big-endian array or list of byte strings.
+
+    `states` are the labels if `value` is an enum's index, else None. Numbers become text with `prec`
+    digits as in the C IOC. Raises ValueError for text that is no number where numbers are asked for.
+    """
+    form = _FORMS[type_name]
+    native = form.native
+    if isinstance(value, str):
+        if native == ChannelType.CHAR:
+            # Archiver Appliance wants the NUL of a long string within the counted elements.
+            return np.frombuffer(to_latin1(value) + b"\0" * form.long_string, np.uint8)
+        if native == ChannelType.STRING:
+            return DbrStringArray([to_latin1(value)[:STRING_BYTES]])
+        value = float(value or 0)
+    if native == ChannelType.STRING:
+        return DbrStringArray(to_latin1(text) for text in _texts(value, prec, states))
+    if native == ChannelType.DOUBLE and type(value) is float:
+        return np.array((value,), _DTYPES[native])
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.atleast_1d(np.asarray(value)).astype(_DTYPES[native])
+
+
+def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:
+    if states is not None:
+        return [states[value] if value < len(states) else "Illegal Value"]
+    return [format_number(number, prec) for number in np.atleast_1d(value).tolist()]
+
+
+def format_number(number: float, prec: int) -> str:
+    """A number as the C IOC writes it into a DBR_STRING (cvtDoubleToString)."""
+    if isinstance(number, int):
+        return str(number)
+    if prec > 8 or abs(number) > 1e16:
+        prec = min(prec, 17)
+        return f"{number:{prec + 7}.{prec}e}"
+    return f"{number:.{min(prec, 3) if abs(number) > 1e7 else prec}f}"
+
+
+def to_latin1(text: str) -> bytes:
+    """Channel Access knows Latin-1 only; what it doesn't have becomes a question mark."""
+    return text.encode("latin-1", "replace")
+
+
+def special_type(
+    data_type: ChannelType, alarm: ChannelAlarm, rtyp: str, text: Callable[[], bytes]
+) -> Any | None:
+    """The DBRs that hold no value: alarm with acknowledgement, and record type; None for any other type."""
+    if data_type == ChannelType.CLASS_NAME:
+        name = DBR_TYPES[ChannelType.CLASS_NAME]()
+        name.value = to_latin1(rtyp)
+        return name
+    if data_type == ChannelType.STSACK_STRING:
+        return DBR_TYPES[ChannelType.STSACK_STRING](
+            status=alarm.status,
+            severity=alarm.severity,
+            ackt=alarm.must_acknowledge_transient,
+            acks=alarm.severity_to_acknowledge,
+            value=text(),
+        )
+    return None

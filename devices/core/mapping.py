@@ -1,0 +1,504 @@
+"""Mapping: a driver's readbacks, setpoints and commands become PVs.
+
+caproto's `PVGroup` gives naming, nesting and macros. What stands behind a PV is a record of `records`; what
+happens between it and the driver is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labioc.drivers.core import units
+from labioc.drivers.core.driver import Block, ChannelRef, Channels, Driver
+from labioc.drivers.core.errors import DefinitionError, LabiocError, UserError
+from labioc.drivers.core.parameters import (
+    Bound,
+    BoundCommand,
+    BoundReadback,
+    BoundSetpoint,
+    Parameter,
+    Readback,
+    Setpoint,
+)
+from labioc.drivers.core.port import LinkState
+from labioc.drivers.core.values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+
+from ._pvgroup import PVGroup, PVGroupMeta, SubGroup, pvproperty
+from .health import LinkHealth
+from .records import (
+    PV,
+    Alarm,
+    AlarmSeverity,
+    AlarmStatus,
+    DoublePV,
+    EnumPV,
+    IntegerPV,
+    LongTextPV,
+    RecordInfo,
+    StringPV,
+)
+from .status import status_of
+
+log = logging.getLogger(__name__)
+
+STRING_LENGTH = 39
+LONG_TEXT_LENGTH = 256
+MAX_STATES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value type appears as a PV: the record, and the conversion both ways."""
+
+    record: type[PV]
+    rtyps: tuple[str, str]
+    to_pv: Callable[[Any], Any]
+    from_pv: Callable[[Any], Any]
+    states: tuple[str, ...] = ()
+    max_length: int = 1
+    conversion: units.Conversion = units.SAME
+
+
+def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
+    """Choose the record for a value type. Raises DefinitionError, UnitError."""
+    converted = unit is not None and unit != value_type.unit
+    if isinstance(value_type, Float):
+        conversion = units.conversion(value_type.unit, unit) if unit is not None else units.SAME
+        if conversion == units.SAME:
+            return Form(DoublePV, ("ai", "ao"), float, float)
+        return Form(DoublePV, ("ai", "ao"), conversion.value, conversion.back, conversion=conversion)
+    if converted:
+        raise DefinitionError(f"{where}: only numbers with a unit convert, not {value_type.expected}")
+    if isinstance(value_type, (Integer, Flags)):
+        return Form(IntegerPV, ("longin", "longout"), int, int)
+    if isinstance(value_type, Bool):
+        return Form(EnumPV, ("bi", "bo"), int, bool, states=("Off", "On"))
+    if isinstance(value_type, Enum):
+        members: list[enum.Enum] = list(value_type.states.__members__.values())
+        if len(members) > MAX_STATES:
+            raise DefinitionError(
+                f"{where}: an EPICS enum has at most {MAX_STATES} states, not {len(members)}"
+            )
+        rtyps = ("bi", "bo") if len(members) == 2 else ("mbbi", "mbbo")
+        labels = tuple(member.name for member in members)
+        return Form(EnumPV, rtyps, members.index, members.__getitem__, states=labels)
+    if isinstance(value_type, Text):
+        if value_type.max_length is not None and value_type.max_length <= STRING_LENGTH:
+            return Form(StringPV, ("stringin", "stringout"), str, str)
+        return Form(
+            LongTextPV, ("lsi", "lso"), str, str, max_length=value_type.max_length or LONG_TEXT_LENGTH
+        )
+    raise DefinitionError(f"{where}: has several fields; say which one, as in field=PID.p")
+
+
+def _field_name(value_type: ValueType[Any], field: object, where: str) -> str:
+    if isinstance(value_type, Fields):
+        for name in value_type.fields:
+            if getattr(value_type.kind, name) is field:
+                return name
+        raise DefinitionError(f"{where}: {field!r} is no field of {value_type.kind.__name__}")
+    raise DefinitionError(f"{where}: has no fields")
+
+
+class Definition:
+    """One line of a device: which parameter becomes which PV. Made by `pv`."""
+
+    def __init__(
+        self,
+        spec: Parameter,
+        *,
+        name: str,
+        field: object,
+        unit: str | None,
+        egu: str | None,
+        precision: int,
+        scan: float | None,
+        alarm: Alarm,
+        display: tuple[float, float] | None,
+    ) -> None:
+        where = f"PV {name!r} of {spec.path}"
+        self.spec = spec
+        self.name = name
+        self.where = where
+        self.field = ""
+        self.scan = scan
+        self.form: Form | None = None
+        if not name or any(c in name for c in " .{}"):
+            raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
+        if scan is not None and scan <= 0:
+            raise DefinitionError(f"{where}: expected a scan period in seconds, or None; got {scan!r}")
+        desc = next((line for line in (spec.__doc__ or "").splitlines() if line), "").rstrip(".")[:40]
+        if isinstance(spec, Readback):
+            value_type = spec.value
+            if field is not None:
+                self.field = _field_name(value_type, field, where)
+                assert isinstance(value_type, Fields)
+                value_type = value_type.fields[self.field]
+            self.form = _form(value_type, unit, where)
+            text = unit if unit is not None else value_type.unit
+            limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
+            drive = (limits[0], limits[1]) if limits else None
+            self.readback_info = RecordInfo(
+                self.form.rtyps[0],
+                desc=desc,
+                egu=text if egu is None else egu,
+                prec=precision,
+                display=display or drive,
+                alarm=alarm,
+                states=self.form.states,
+                scan=f"{scan:g}" if scan else "Passive",
+            )
+            self.setpoint_info = replace(
+                self.readback_info, rtyp=self.form.rtyps[1], alarm=Alarm(), drive=drive, scan="Passive"
+            )
+
+    def properties(self, attribute: str) -> dict[str, Any]:
+        """Return caproto's properties for the PVs of this line, by attribute name."""
+        spec, form = self.spec, self.form
+        if form is None:
+            info = RecordInfo("bo", desc=self.spec.__doc__ or "", states=("Idle", "Execute"))
+            return {attribute: _property(EnumPV, self.name, 1, info)}
+        if not isinstance(spec, Setpoint):
+            return {attribute: _property(form.record, self.name, form.max_length, self.readback_info)}
+        made = {attribute: _property(form.record, self.name, form.max_length, self.setpoint_info)}
+        if spec.ask:
+            readback = _property(form.record, f"{self.name}_RBV", form.max_length, self.readback_info)
+            made[f"{attribute}_rbv"] = readback
+        return made
+
+
+def _property(record: type[PV], name: str, max_length: int, info: RecordInfo) -> Any:
+    return pvproperty(dtype=record, name=name, max_length=max_length, doc=info.desc, info=info)
+
+
+def pv(
+    spec: Parameter,
+    *,
+    name: str,
+    field: object = None,
+    unit: str | None = None,
+    egu: str | None = None,
+    precision: int = 3,
+    scan: float | None = 1.0,
+    alarm: Alarm | None = None,
+    display: tuple[float, float] | None = None,
+) -> Any:
+    """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
+
+    Args:
+        spec: the driver's attribute, as in ``Input.temperature``.
+        name: the PV's name after the prefix of its group.
+        field: for a value with several fields, which one, as in ``PID.p``.
+        unit: the unit at the PV, where it is not the wire's.
+        egu: the text of the unit, where it is not the unit's name.
+        precision: decimals that clients show.
+        scan: period between two readings, seconds; None: read at connect only.
+        alarm: alarm limits and their severities, in the PV's unit.
+        display: the lowest and highest value that clients show, in the PV's unit.
+
+    Raises DefinitionError, UnitError.
+    """
+    return Definition(
+        spec,
+        name=name,
+        field=field,
+        unit=unit,
+        egu=egu,
+        precision=precision,
+        scan=scan,
+        alarm=alarm or Alarm(),
+        display=display,
+    )
+
+
+class SubGroups:
+    """A group of PVs for each channel: ``SubGroups(InputPVs, of=LakeShore336.inputs, prefix="IN{ch}:")``."""
+
+    def __init__(self, group: type[DeviceGroup], *, of: Channels[Any, Any], prefix: str) -> None:
+        self.members = {
+            str(key): SubGroup(group, prefix=prefix.replace("{ch}", str(key)), of=of[key])
+            for key in (*of.keys, *(key for more in of.variants.values() for key in more))
+        }
+
+
+# caproto's own attributes, on the class and on the instance, and those of `DeviceGroup`
+_TAKEN = frozenset(dir(PVGroup)) | {
+    *("alarms", "attr_pvdb", "attr_to_pvname", "groups", "log", "macros", "name", "parent", "prefix", "pvdb"),
+    *("states", "update_state", "block", "device", "driver", "entries", "link", "message", "order"),
+}
+
+
+class DeviceGroupMeta(PVGroupMeta):
+    """Turns the lines of a device class into caproto's properties."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+        """Raises DefinitionError for a line that cannot be right."""
+        lines: dict[str, Definition] = {}
+        for base in reversed(bases):
+            lines.update(getattr(base, "_lines_", {}))
+        for attribute, value in list(body.items()):
+            if not isinstance(value, (Definition, SubGroups)):
+                continue
+            if attribute in _TAKEN or attribute.startswith("_"):
+                raise DefinitionError(f"{name}.{attribute}: the name {attribute!r} is taken, choose another")
+            del body[attribute]
+            if isinstance(value, Definition):
+                lines[attribute] = value
+                body.update(value.properties(attribute))
+            else:
+                body.update({f"{attribute}_{key}": member for key, member in value.members.items()})
+        body["_lines_"] = lines
+        made: Any = super().__new__(mcs, name, bases, body)
+        for subgroup in made._subgroups_.values():
+            of = subgroup.init_kwargs.get("of")
+            if of is not None:
+                _check(subgroup.group_cls, of.channels.kind)
+        return made
+
+
+def _check(group: type[DeviceGroup], block: type[Block]) -> None:
+    for attribute, line in group._lines_.items():
+        if block.specs.get(line.spec.name) is not line.spec:
+            raise DefinitionError(
+                f"{group.__name__}.{attribute} refers to {line.spec.path}, which {block.__name__} does not have"
+            )
+
+
+class DeviceGroup(PVGroup, metaclass=DeviceGroupMeta):
+    """A group of PVs within a device, for a channel of the instrument.
+
+    Args:
+        prefix: what stands before the names of its PVs.
+        of: the channel; without it, that of the group around it.
+
+    Raises DefinitionError if a line refers to something that the driver does not have.
+    """
+
+    _lines_: dict[str, Definition]
+    device: Device
+    block: Block
+
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        of: ChannelRef[Any] | None = None,
+        macros: dict[str, str] | None = None,
+        parent: object = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(parent, DeviceGroup):
+            self.device = parent.device
+            self.block = parent.block
+        elif not isinstance(self, Device):
+            raise DefinitionError(f"{type(self).__name__} stands within a device")
+        if of is not None:
+            self.block = self.device.driver.channels[of.channels.name][of.key]
+        _check(type(self), type(self.block))
+        self._leave_out_missing()
+        super().__init__(prefix, macros=macros, parent=parent, name=name)
+        for attribute, line in self._lines_.items():
+            self.device.entries.append(Entry(self, attribute, line))
+
+    def _leave_out_missing(self) -> None:
+        # channels of another variant: the class has their groups, this instance must not
+        channels = self.device.driver.channels
+        missing = {
+            attribute
+            for attribute, subgroup in self._subgroups_.items()
+            if (of := subgroup.init_kwargs.get("of")) is not None and of.key not in channels[of.channels.name]
+        }
+        self._subgroups_ = {k: v for k, v in self._subgroups_.items() if not missing & set(_parents(k + "."))}
+        self._pvs_ = {k: v for k, v in self._pvs_.items() if not missing & set(_parents(k))}
+
+
+def _parents(dotted: str) -> Iterator[str]:
+    parts = dotted.split(".")
+    return (".".join(parts[:n]) for n in range(1, len(parts)))
+
+
+class Device(DeviceGroup):
+    """The PVs of an instrument, with the health of its link and the text of the last refusal.
+
+    Args:
+        prefix: what stands before the names of its PVs.
+        driver: the instrument.
+
+    Raises DefinitionError if a line refers to something that the driver does not have.
+    """
+
+    message = pvproperty(
+        dtype=LongTextPV,
+        name="MESSAGE",
+        max_length=LONG_TEXT_LENGTH,
+        doc="",
+        info=RecordInfo("lsi", desc="Why the last put was refused"),
+    )
+    link = SubGroup(LinkHealth, prefix="LINK:")
+
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        driver: Driver,
+        macros: dict[str, str] | None = None,
+        parent: object = None,
+        name: str | None = None,
+    ) -> None:
+        self.device = self
+        self.driver = driver
+        self.block = driver
+        self.entries: list[Entry] = []
+        self.order = asyncio.Lock()  # puts reach the wire in the order of their arrival
+        super().__init__(prefix, macros=macros, parent=parent, name=name)
+        self.message.post("", time.time())
+        driver.port.on_change.append(self._link_changed)
+
+    def periods(self) -> dict[BoundReadback[Any], float | None]:
+        """Return what is to be read, and how often: the shortest period of its PVs, or None for never."""
+        found: dict[BoundReadback[Any], float | None] = {}
+        for entry in self.entries:
+            bound = entry.bound
+            if isinstance(bound, BoundReadback) and bound.asked:
+                periods = [p for p in (found.get(bound), entry.line.scan) if p is not None]
+                found[bound] = min(periods, default=None)
+        return found
+
+    def narrow(self, name: str, low: float, high: float) -> None:
+        """Narrow the limits of the setpoint ``name``, given without the device's prefix, in the PV's unit.
+
+        Raises DefinitionError if there is none, LimitError if the instrument's limits are narrower.
+        """
+        for entry in self.entries:
+            if entry.setpoint is not None and entry.setpoint.pvname == self.prefix + name:
+                entry.narrow(low, high)
+                return
+        raise DefinitionError(
+            f"{self.driver.name}: there is no setpoint {name!r} whose limits could be narrowed"
+        )
+
+    def refuse(self, pv: PV, error: LabiocError) -> None:
+        """Put down why a put was refused."""
+        self.message.post(str(error), time.time())
+
+    def _link_changed(self) -> None:
+        for entry in self.entries:
+            entry.link_changed()
+        self.link.refresh()
+
+
+class Entry:
+    """One line of a device at work: it posts what the driver reads, and writes what clients put."""
+
+    def __init__(self, group: DeviceGroup, attribute: str, line: Definition) -> None:
+        self.line = line
+        self.device = group.device
+        self.bound: Bound = group.block.parameters[line.spec.name]
+        main: PV = group.attr_pvdb[attribute]
+        self.readback: PV | None = main
+        self.setpoint: PV | None = None
+        self._driven: BoundSetpoint[Any] | BoundCommand | None = None
+        self._good: Any = None
+        if isinstance(self.bound, (BoundSetpoint, BoundCommand)):
+            self._driven = self.bound
+            self.setpoint = main
+            self.readback = group.attr_pvdb.get(f"{attribute}_rbv")
+            main.putter = self._put
+        if isinstance(self.bound, BoundReadback):
+            self.bound.listeners.append(self._reading)
+
+    @property
+    def pvs(self) -> list[PV]:
+        """The PVs of this line."""
+        return [pv for pv in (self.setpoint, self.readback) if pv is not None]
+
+    def narrow(self, low: float, high: float) -> None:
+        """Narrow the limits of a setpoint, in the PV's unit. Raises LimitError."""
+        assert self.setpoint is not None
+        assert self.line.form is not None
+        if not isinstance(self._driven, BoundSetpoint) or self.line.field:
+            raise DefinitionError(
+                f"{self.setpoint.pvname}: only the limits of a single number can be narrowed"
+            )
+        self._driven.narrow(
+            *sorted((self.line.form.conversion.back(low), self.line.form.conversion.back(high)))
+        )
+        for record in self.pvs:
+            record.info = replace(record.info, drive=(low, high), display=(low, high))
+
+    # From the instrument
+
+    def _reading(self, bound: BoundReadback[Any]) -> None:
+        if bound.error is not None:
+            status, now = status_of(bound.error), time.time()
+            for record in self.pvs:
+                record.fail(status, now)
+            return
+        assert self.line.form is not None
+        value = getattr(bound.value, self.line.field) if self.line.field else bound.value
+        value = self.line.form.to_pv(value)
+        if self.readback is not None:
+            self._post(self.readback, value, bound.stamp)
+        # a setpoint keeps what was put last, until it was invalid: then it shows what the instrument has
+        if self.setpoint is not None and self.setpoint.severity == AlarmSeverity.INVALID_ALARM:
+            self._post(self.setpoint, value, bound.stamp)
+
+    def _post(self, record: PV, value: Any, stamp: float) -> None:
+        try:
+            record.post(value, stamp)
+        except (TypeError, ValueError) as error:
+            if record.status != AlarmStatus.CALC:
+                log.warning("%s: the reading %r does not fit: %s", record.pvname, value, error)
+            record.fail(AlarmStatus.CALC, stamp)
+
+    def link_changed(self) -> None:
+        """Follow the link with what is written only: nothing will read it."""
+        if self.setpoint is None or (isinstance(self.bound, BoundReadback) and self.bound.asked):
+            return
+        port = self.device.driver.port
+        if port.state is LinkState.DOWN and port.error is not None:
+            self.setpoint.fail(status_of(port.error), time.time())
+        elif port.state is LinkState.UP and isinstance(self._driven, BoundCommand):
+            self._post(self.setpoint, 0, time.time())
+        elif port.state is LinkState.UP and self._good is not None:
+            self._post(self.setpoint, self._good, time.time())
+        elif port.state is LinkState.UP:
+            self.setpoint.fail(AlarmStatus.UDF, time.time())
+
+    # From a client
+
+    async def _put(self, value: Any) -> None:
+        """Write what a client put; done when the instrument has it. Raises what the driver raises."""
+        assert self.setpoint is not None
+        try:
+            async with self.device.order:
+                await self._write(value)
+        except UserError as error:
+            self.device.refuse(self.setpoint, error)
+            raise
+        except LabiocError as error:
+            self.device.refuse(self.setpoint, error)
+            self.setpoint.fail(status_of(error), time.time())
+            raise
+        if isinstance(self._driven, BoundSetpoint):
+            self._good = value
+            self._post(self.setpoint, value, time.time())
+
+    async def _write(self, value: Any) -> None:
+        if isinstance(self._driven, BoundCommand):
+            if value:
+                await self._driven.execute()
+            return
+        assert isinstance(self._driven, BoundSetpoint)
+        assert self.line.form is not None
+        wire = self.line.form.from_pv(value)
+        if self.line.field:
+            await self._driven.update(**{self.line.field: wire})
+        else:
+            await self._driven.write(wire)

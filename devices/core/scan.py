@@ -1,0 +1,142 @@
+"""Scanning: one poller for each instrument reads what its PVs show, as often as they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import time
+from typing import Any
+
+from labioc.drivers.core.errors import DeviceError, LinkError
+from labioc.drivers.core.parameters import BoundReadback
+from labioc.drivers.core.port import LinkState
+
+from .mapping import Device
+
+HEALTH_PERIOD = 1.0
+REST = 0.005  # after a failure: a link that fails at once must not be asked in a tight loop
+
+
+class _Turn:
+    """When a readback is due next, in seconds of the loop's clock."""
+
+    __slots__ = ("due", "number", "period", "readback", "retried")
+    _numbers = itertools.count()
+
+    def __init__(self, readback: BoundReadback[Any], period: float | None) -> None:
+        self.readback = readback
+        self.period = math.inf if period is None else period
+        self.due = 0.0
+        self.retried = False
+        self.number = next(self._numbers)
+
+    def __lt__(self, other: _Turn) -> bool:
+        return (self.due, self.number) < (other.due, other.number)
+
+
+class Poller:
+    """Reads what the PVs of one device show, one exchange at a time.
+
+    At each connect everything is read, setpoints included; then each readback once in its period. When the
+    periods can't be met, whoever has waited longest is next, and no reading is made up for. What a lost reply
+    spoilt is asked again once, as soon as the port is in step.
+
+    Attributes:
+        swept: set when everything was asked for once.
+        overruns: readings that came later than a period after they were due.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._port = device.driver.port
+        self._connects = -1
+        self._kick = asyncio.Event()
+        self._heap = [_Turn(readback, period) for readback, period in device.periods().items()]
+        self._unswept = set(self._heap)
+        self.swept = asyncio.Event()
+        self.overruns = 0
+        self._port.on_change.append(self._link_changed)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_health())
+            tasks.create_task(self._poll())
+
+    async def _watch_health(self) -> None:
+        while True:
+            self._device.link.measure()
+            await asyncio.sleep(HEALTH_PERIOD)
+
+    def _link_changed(self) -> None:
+        if self._port.state is not LinkState.UP:
+            return
+        now = asyncio.get_running_loop().time()
+        anew = self._connects != self._port.statistics.connects
+        self._connects = self._port.statistics.connects
+        for turn in self._heap:
+            if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
+                turn.due = now
+                turn.retried = not anew
+        heapq.heapify(self._heap)
+        self._kick.set()
+
+    async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = self._device.driver.protocol
+        most = protocol.max_joined if protocol.join is not None else 1
+        heap = self._heap
+        while True:
+            now = loop.time()
+            if self._port.state is LinkState.DOWN or not heap or heap[0].due > now:
+                await self._wait_until(heap[0].due if heap else math.inf)
+                continue
+            batch = [heapq.heappop(heap)]
+            while len(batch) < most and heap and heap[0].due <= now:
+                batch.append(heapq.heappop(heap))
+            asked = [turn for turn in batch if not self._is_fresh(turn)]
+            failed = False
+            try:
+                if len(asked) == 1:
+                    await asked[0].readback.read()
+                elif asked:
+                    await self._device.driver.read_together([turn.readback for turn in asked])
+            except (LinkError, DeviceError):
+                failed = True  # it stands on the PVs
+            finally:
+                ended = loop.time()
+                for turn in batch:
+                    self._reschedule(turn, ended)
+            if failed:
+                await asyncio.sleep(REST)
+
+    async def _wait_until(self, due: float) -> None:
+        self._kick.clear()
+        if self._port.state is LinkState.DOWN or due == math.inf:
+            await self._kick.wait()
+            return
+        try:
+            async with asyncio.timeout_at(due):
+                await self._kick.wait()
+        except TimeoutError:
+            return
+
+    def _is_fresh(self, turn: _Turn) -> bool:
+        # another's exchange may have brought it
+        readback = turn.readback
+        age = time.time() - readback.stamp
+        return readback.error is None and 0 <= age < turn.period / 2 and turn not in self._unswept
+
+    def _reschedule(self, turn: _Turn, now: float) -> None:
+        if turn.readback.error is None:
+            turn.retried = False
+        if now - turn.due > turn.period:
+            self.overruns += 1
+        turn.due = max(turn.due + turn.period, now)
+        heapq.heappush(self._heap, turn)
+        if self._unswept:
+            self._unswept.discard(turn)
+            if not self._unswept:
+                self.swept.set()

@@ -1,0 +1,41 @@
+"""The PVs of a device as a table, for people: names, types, units, limits and the wire commands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .mapping import Device, Entry
+from .records import PV
+
+HEADINGS = ("PV", "type", "unit", "limits", "alarms", "scan", "access", "wire")
+
+
+def describe(device: Device) -> list[tuple[str, ...]]:
+    """Return a row for each PV of a device, in the order of `HEADINGS`."""
+    rows = [row for entry in device.entries for row in _rows(entry)]
+    known = {row[0] for row in rows}
+    rows += [_row(pv, "read", "") for name, pv in device.pvdb.items() if name not in known]
+    return rows
+
+
+def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
+    wire = entry.bound.spec.wire(entry.bound.block.key)
+    if entry.setpoint is not None:
+        yield _row(entry.setpoint, "put", wire[0])
+    if entry.readback is not None:
+        yield _row(entry.readback, "read", "; ".join(wire[1:] if entry.setpoint is not None else wire))
+
+
+def _row(pv: PV, access: str, wire: str) -> tuple[str, ...]:
+    info = pv.info
+    alarm = info.alarm
+    limits = f"{info.drive[0]:g} to {info.drive[1]:g}" if info.drive and access == "put" else ""
+    if info.states:
+        limits = "|".join(info.states)
+    set_alarms = [
+        f"{name}={value:g}"
+        for name in ("lolo", "low", "high", "hihi")
+        if (value := getattr(alarm, name)) is not None
+    ]
+    scan = "" if access == "put" else "at connect" if info.scan == "Passive" else f"{info.scan} s"
+    return (pv.pvname, info.rtyp, info.egu, limits, " ".join(set_alarms), scan, access, wire)

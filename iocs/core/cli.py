@@ -1,0 +1,361 @@
+"""The command line: ``labioc run | sim | list | describe | demo | get | put | monitor``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from labioc.devices.core.table import HEADINGS, describe
+from labioc.drivers.core.errors import LabiocError
+from labioc.drivers.core.links import check_present
+from labioc.sim.core import Simulator
+
+from .host import Host
+from .instrument import Instrument, InstrumentConfig, find_instrument, instrument_names
+
+LOOPBACK = "127.0.0.1"
+USER_ERROR = 2
+
+
+class _Failure(Exception):
+    """Something to tell the user in one line; the process ends with status 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: status 0, or 2 with one line on standard error.
+
+    Args:
+        argv: what comes before the words of the command line; all of it stands for `sys.argv` alone.
+    """
+    words = [*(argv or ()), *sys.argv[1:]]
+    args = _parser().parse_args(words)
+    _log_to_stderr(getattr(args, "verbose", 0), getattr(args, "quiet", False))
+    try:
+        args.command(args)
+    except (LabiocError, _Failure) as error:
+        print(f"labioc: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        print(f"labioc: {error.strerror or error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="labioc", description="Laboratory instruments on EPICS.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve an instrument as PVs")
+    run.set_defaults(command=_run)
+    run.add_argument("instrument", help="its name, as in labioc list")
+    where = run.add_mutually_exclusive_group()
+    where.add_argument(
+        "--connect", metavar="URL", help="tcp://host:port or serial:///dev/ttyUSB0?baudrate=9600"
+    )
+    where.add_argument(
+        "--simulate", action="store_true", help="start the bundled simulator and connect to it"
+    )
+    run.add_argument(
+        "--prefix", help="what stands before the PV names (default: the instrument's name and a colon)"
+    )
+    run.add_argument("--name", help="what logs and errors call it (default: the instrument's name)")
+    run.add_argument("--variant", default="", help="the variant of the instrument, such as an option card")
+    run.add_argument(
+        "--macro", action="append", default=[], metavar="NAME=TEXT", help="a macro of the prefix"
+    )
+    run.add_argument(
+        "--limit", action="append", default=[], metavar="PV=LOW:HIGH", help="narrow the limits of a setpoint"
+    )
+    run.add_argument(
+        "--interfaces", nargs="+", default=[LOOPBACK], help="addresses to listen on (default: loopback)"
+    )
+    run.add_argument(
+        "--list-pvs", action="store_true", help="print the names of the PVs once they are served"
+    )
+    _add_verbosity(run)
+
+    sim = commands.add_parser("sim", help="run a simulator")
+    sim.set_defaults(command=_sim)
+    sim.add_argument("instrument", help="its name, as in labioc list")
+    at = sim.add_mutually_exclusive_group()
+    at.add_argument("--port", type=int, default=0, help="TCP port (default: a free one)")
+    at.add_argument("--pty", action="store_true", help="serve a pseudo-terminal instead of a TCP port")
+    sim.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
+    sim.add_argument("--variant", default="", help="the variant of the instrument")
+    sim.add_argument("--speed", type=float, default=1.0, help="simulated seconds for each real second")
+    sim.add_argument(
+        "--fault", default="", metavar="FAULTS", help="what goes wrong, such as mute or delay=0.02,garbage"
+    )
+    _add_verbosity(sim)
+
+    listing = commands.add_parser("list", help="list the instruments")
+    listing.set_defaults(command=_list)
+
+    describe = commands.add_parser(
+        "describe", help="list the PVs of an instrument and the wire commands behind them"
+    )
+    describe.set_defaults(command=_describe)
+    describe.add_argument("instrument", help="its name, as in labioc list")
+    describe.add_argument("--prefix", default="", help="what stands before the PV names")
+    describe.add_argument("--variant", default="", help="the variant of the instrument")
+
+    demo = commands.add_parser("demo", help="a simulated temperature controller and its IOC, to play with")
+    demo.set_defaults(command=_demo)
+
+    for name, text in (
+        ("get", "read PVs"),
+        ("put", "write a PV and wait until it is done"),
+        ("monitor", "follow PVs"),
+    ):
+        client = commands.add_parser(name, help=text)
+        client.set_defaults(command=_client, action=name)
+        client.add_argument("pv", nargs=1 if name == "put" else "+", help="the PV's name")
+        if name == "put":
+            client.add_argument("value", help="a number, a text or the name of a state")
+        client.add_argument(
+            "-s",
+            "--server",
+            metavar="HOST:PORT",
+            help="where to search (default: the EPICS_CA_... variables)",
+        )
+        client.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
+    return parser
+
+
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="log more; twice: every byte on the wire"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="log errors only")
+
+
+def _log_to_stderr(verbose: int, quiet: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    own = logging.getLogger("labioc")
+    own.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("labioc.wire").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+
+
+# labioc run
+
+
+def _run(args: argparse.Namespace) -> None:
+    instrument = find_instrument(args.instrument)
+    if not args.connect and not args.simulate:
+        raise _Failure(f"where is the {instrument.name}? Give --connect {instrument.example}, or --simulate")
+    asyncio.run(_serve(args, instrument))
+
+
+async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        url = args.connect
+        if args.simulate:
+            url = await stack.enter_async_context(
+                _simulator(instrument, args.variant).serve(f"tcp://{LOOPBACK}:0")
+            )
+        config = InstrumentConfig(
+            instrument=instrument,
+            url=url,
+            prefix=args.prefix if args.prefix is not None else f"{instrument.name.upper()}:",
+            name=args.name or instrument.name,
+            variant=args.variant,
+            macros=dict(_pair(text, "NAME=TEXT") for text in args.macro),
+            limits=dict(_limit(text) for text in args.limit),
+        )
+        host = Host([config], interfaces=args.interfaces)
+        check_present(url)
+        await stack.enter_async_context(host)
+        _say_where(host, args.interfaces, args.quiet)
+        if args.list_pvs:
+            print("\n".join(host.pvs), flush=True)
+        await host.wait(stop)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _pair(text: str, expected: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise _Failure(f"expected {expected}, got {text!r}")
+    return name, value
+
+
+def _limit(text: str) -> tuple[str, tuple[float, float]]:
+    name, limits = _pair(text, "PV=LOW:HIGH")
+    low, _, high = limits.partition(":")
+    try:
+        return name, (float(low), float(high))
+    except ValueError:
+        raise _Failure(f"expected PV=LOW:HIGH, got {text!r}") from None
+
+
+def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
+    if quiet:
+        return
+    names = ", ".join(f"{unit.config.name} ({unit.driver.port.url})" for unit in host.units)
+    print(f"labioc: serving {len(host.pvs)} PVs of {names}", file=sys.stderr)
+    port = host.server.search_port
+    if list(interfaces) == [LOOPBACK]:
+        print(
+            f"labioc: ONLY THIS MACHINE CAN SEE THEM (127.0.0.1, port {port});"
+            " to serve the network, add: --interfaces 0.0.0.0",
+            file=sys.stderr,
+        )
+    else:
+        print(f"labioc: on {', '.join(interfaces)}, port {port}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+# labioc sim
+
+
+def _sim(args: argparse.Namespace) -> None:
+    instrument = find_instrument(args.instrument)
+    asyncio.run(_simulate(args, instrument))
+
+
+async def _simulate(args: argparse.Namespace, instrument: Instrument) -> None:
+    simulator = _simulator(instrument, args.variant)
+    simulator.clock.speed = args.speed
+    try:
+        for fault in filter(None, args.fault.split(",")):
+            simulator.faults.switch(fault)
+    except ValueError as error:
+        raise _Failure(str(error)) from None
+    with _stop_signals() as stop:
+        async with simulator.serve("pty:" if args.pty else f"tcp://{args.host}:{args.port}") as url:
+            print(f"{instrument.name} simulator at {url}", flush=True)
+            await stop.wait()
+
+
+def _simulator(instrument: Instrument, variant: str) -> Simulator:
+    known = instrument.driver.protocol.variants
+    if variant and variant not in known:
+        raise _Failure(
+            f"unknown variant {variant!r} of {instrument.name}; there are: {', '.join(known) or 'none'}"
+        )
+    return instrument.simulator(variant)
+
+
+# labioc list, describe
+
+
+def _list(args: argparse.Namespace) -> None:
+    rows = []
+    for name in instrument_names():
+        try:
+            rows.append((name, find_instrument(name).title))
+        except LabiocError as error:
+            rows.append((name, f"does not load: {error}"))
+    _print_table(("name", "instrument"), rows)
+
+
+def _describe(args: argparse.Namespace) -> None:
+    instrument = find_instrument(args.instrument)
+    driver = instrument.driver("tcp://localhost:1", variant=args.variant)
+    device = instrument.device(args.prefix, driver=driver)
+    print(f"{instrument.title}\n")
+    _print_table(HEADINGS, describe(device))
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, ["-" * width for width in widths], *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# labioc demo
+
+
+def _demo(args: argparse.Namespace) -> None:
+    # a port of its own: the demo must not meet a laboratory's IOCs
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        os.environ["EPICS_CA_SERVER_PORT"] = str(probe.getsockname()[1])
+    for name in ("EPICS_CAS_SERVER_PORT", "EPICS_CAS_INTF_ADDR_LIST"):
+        os.environ.pop(name, None)
+    asyncio.run(_run_demo())
+
+
+async def _run_demo() -> None:
+    instrument = find_instrument("lakeshore336")
+    with _stop_signals() as stop:
+        async with instrument.simulator("").serve(f"tcp://{LOOPBACK}:0") as url:
+            config = InstrumentConfig(instrument=instrument, url=url, prefix="demo:", name="demo")
+            async with Host([config]) as host:
+                print(_demo_text(url, host.server.search_port), flush=True)
+                await host.wait(stop)
+
+
+def _demo_text(url: str, port: int) -> str:
+    command = Path(sys.argv[0])
+    labioc = os.path.relpath(command) if command.name == "labioc" else "labioc"
+    return DEMO_TEXT.format(
+        labioc=labioc, url=url, port=port, bin=os.path.dirname(labioc) + os.sep * ("/" in labioc)
+    )
+
+
+DEMO_TEXT = """
+A simulated Lake Shore 336 temperature controller listens at {url}.
+Its IOC serves it as PVs named demo:... on this machine only.
+
+Open a second terminal in this folder. What is the temperature at input A, in kelvin?
+
+    {labioc} get -s :{port} demo:A:TEMP
+
+Heat it: ask for 77 K at output 1, and switch its heater on.
+
+    {labioc} put -s :{port} demo:OUT1:SETP 77
+    {labioc} put -s :{port} demo:OUT1:RANGE HIGH
+
+Watch the temperature follow (Ctrl-C ends it):
+
+    {labioc} monitor -s :{port} demo:A:TEMP demo:OUT1:HEATER
+
+Any other EPICS client works as well, once it knows where to look:
+
+    export EPICS_CA_ADDR_LIST=127.0.0.1 EPICS_CA_AUTO_ADDR_LIST=NO EPICS_CA_SERVER_PORT={port}
+    {bin}caproto-get --no-repeater demo:A:TEMP
+    {bin}caproto-put --no-repeater demo:OUT1:SETP 50
+    {bin}caproto-monitor --no-repeater demo:A:TEMP
+
+Ctrl-C here ends the demo.
+"""
+
+
+# labioc get, put, monitor
+
+
+def _client(args: argparse.Namespace) -> None:
+    from . import client  # caproto's client reads the environment when it is loaded
+
+    client.search_at(args.server)
+    if args.action == "get":
+        client.get(args.pv, args.timeout)
+    elif args.action == "put":
+        client.put(args.pv[0], args.value, args.timeout)
+    else:
+        client.monitor(args.pv, args.timeout)

@@ -1,0 +1,102 @@
+"""Instruments: what an IOC module states, how they are found, and what says which one to run."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import labioc.iocs
+from labioc.devices.core import Device
+from labioc.drivers.core import Driver
+from labioc.drivers.core.errors import UserError
+from labioc.sim.core import Simulator
+
+ENTRY_POINTS = "labioc.instruments"
+NO_INSTRUMENTS = {"core", "examples"}
+
+
+class UnknownInstrument(UserError, LookupError):
+    """Raised when there is no instrument of that name, or its module does not load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What belongs to one kind of instrument, under the name that the command line calls it.
+
+    Attributes:
+        driver: talks to it.
+        device: its PVs.
+        simulator: makes a simulator of it, for a variant ("" for the plain one).
+        example: a URL for help texts.
+    """
+
+    name: str
+    driver: type[Driver]
+    device: type[Device]
+    simulator: Callable[[str], Simulator]
+    example: str
+
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
+        return (self.driver.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstrumentConfig:
+    """Which instrument to run, where it is and what its PVs are called.
+
+    Attributes:
+        instrument: the kind of instrument.
+        url: where it is.
+        prefix: what stands before the names of its PVs; ``{name}`` stands for a macro.
+        name: what errors and logs call it.
+        variant: its variant, or "".
+        macros: the macros of the prefix.
+        limits: narrower limits for setpoints, by PV name without the prefix, in the PV's unit.
+    """
+
+    instrument: Instrument
+    url: str
+    prefix: str
+    name: str
+    variant: str = ""
+    macros: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def find_instrument(name: str) -> Instrument:
+    """Return an instrument by its name: a module of `labioc.iocs`, or another package's entry point.
+
+    Raises UnknownInstrument, with the names that there are.
+    """
+    if name in _bundled():
+        found = importlib.import_module(f"labioc.iocs.{name}").instrument
+    else:
+        plug_ins = entry_points(group=ENTRY_POINTS, name=name)
+        if not plug_ins:
+            raise UnknownInstrument(
+                f"unknown instrument {name!r}; there are: {', '.join(instrument_names())}"
+            )
+        try:
+            found = next(iter(plug_ins)).load()
+        except Exception as error:
+            raise UnknownInstrument(
+                f"the package that offers the instrument {name!r} fails: {error!r}"
+            ) from error
+    if not isinstance(found, Instrument):
+        raise UnknownInstrument(f"{name!r} is not an Instrument but {found!r}")
+    return found
+
+
+def instrument_names() -> list[str]:
+    """Return the names of all instruments, without loading them."""
+    return sorted({*_bundled(), *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+
+
+def _bundled() -> set[str]:
+    modules = pkgutil.iter_modules(labioc.iocs.__path__)
+    return {module.name for module in modules if module.name not in NO_INSTRUMENTS}

@@ -1,0 +1,74 @@
+"""The base of every simulator: a world in simulated time, and messages that are answered."""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from typing import ClassVar
+
+from .clock import Clock
+from .faults import Faults
+from .serving import serve
+
+
+class Simulator:
+    """An instrument that isn't there.
+
+    A subclass says how the byte stream falls into messages (`split`), what it answers
+    (`handle`) and how its world changes (`advance`). One object is one instrument:
+    several clients see the same state.
+    """
+
+    terminator_out: bytes = b""
+    """What ends a reply; a faulty reply keeps it."""
+    max_clients: int | None = None
+    """How many TCP clients may be connected at the same time; a further one is closed at once."""
+    serial_line: dict[str, int | str] = {}
+    """The line settings of the serial interface, in the URL's words: baudrate, bytesize, parity, stopbits."""
+    step: ClassVar[float] = 0.05
+    """Simulated seconds per step of the world."""
+    longest_gap: ClassVar[float] = 3600.0
+    """Simulated seconds that are caught up at most: a longer time without a message counts as this."""
+
+    def __init__(self, *, clock: Clock | None = None, faults: Faults | None = None) -> None:
+        """Make an instrument that lives by `clock` (real time if not given)."""
+        self.clock = clock or Clock()
+        self.faults = faults or Faults()
+        self.log: deque[str] = deque(maxlen=10_000)
+        """The latest commands that were received, oldest first."""
+        self._simulated = self.clock.now()
+
+    def serve(self, url: str) -> contextlib.AbstractAsyncContextManager[str]:
+        """Serve at "tcp://127.0.0.1:0" or "pty:"; `async with` yields the URL for a client.
+
+        Raises ValueError for another kind of URL, OSError if the port can't be had.
+        """
+        return serve(self, url)
+
+    def receive(self, message: bytes) -> bytes | None:
+        """Let the world catch up with the clock, then handle one message."""
+        self.catch_up()
+        return self.handle(message)
+
+    def catch_up(self) -> None:
+        """Advance the world to the clock's present time, in whole steps."""
+        now = self.clock.now()
+        steps = int((now - self._simulated) / self.step + 1e-6)
+        if steps <= 0:
+            return
+        self._simulated += steps * self.step
+        for _ in range(min(steps, int(self.longest_gap / self.step))):
+            self.advance(self.step)
+
+    def split(self, buffer: bytearray) -> Iterator[bytes]:
+        """Yield the complete messages at the start of the buffer and take them out of it.
+
+        What stays in the buffer must be bounded.
+        """
+        raise NotImplementedError
+
+    def handle(self, message: bytes) -> bytes | None:
+        """Execute a message; return the reply with its terminator, or None for silence."""
+        raise NotImplementedError
+
+    def advance(self, dt: float) -> None:
+        """Let `dt` simulated seconds pass in the world; a world that doesn't change needs none."""
