@@ -194,6 +194,13 @@ def test_stamps_always_rise() -> None:
     assert (pv.alarm_time.seconds, pv.alarm_time.nanoseconds) > stamps[-1]
 
 
+def test_a_time_that_no_client_can_be_told_is_refused() -> None:
+    pv = double()
+    with pytest.raises(ValueError, match="since 1970"):
+        pv.post(1.0, 1e12)
+    assert alarm_of(pv) == UNDEFINED
+
+
 def test_a_nanosecond_carries_over_to_the_next_second() -> None:
     pv = double()
     second = int(time.time()) + 10

@@ -115,8 +115,8 @@ async def test_alarm_transitions_reach_a_libca_monitor(libca: Libca) -> None:
         await events.next()
         post(pv, 5.0, 20.0, 19.5, 15.0, math.nan)
         pv.fail(AlarmStatus.COMM, time.time())
-        post(pv, 5.0)
-        await events.next(lambda reading: reading.value == 5.0 and len(events.received) > 5)
+        post(pv, 6.0)
+        await events.next(lambda reading: bool(reading.value == 6.0))
         assert [(reading.status, reading.severity) for reading in events.received] == [
             *((17, 3), (0, 0), (3, 2), (3, 2), (4, 1), (17, 3), (9, 3), (0, 0))
         ]
@@ -488,3 +488,25 @@ async def test_record_type_and_alarm_acknowledgement(client: Client) -> None:
         post(pv, 1.0)
         status = (await client.get("T:D", form=ca.ChannelType.STSACK_STRING)).metadata
         assert (status.severity, status.acks) == (0, 3)
+
+
+async def test_text_is_not_served_as_numbers_and_costs_the_record_nothing(client: Client) -> None:
+    pv = StringPV(info=RecordInfo("stringin"), pvname="T:S")
+    async with serving(pv):
+        post(pv, "5")
+        with pytest.raises(PutFailed, match="text"):
+            await client.get("T:S", form=ca.ChannelType.TIME_DOUBLE)
+        async with client.monitor("T:S", form=ca.ChannelType.TIME_DOUBLE) as events:
+            post(pv, "abc")
+            assert (await client.get("T:S")).value == "abc"
+            assert events.received == []
+
+
+async def test_control_form_of_text_is_as_libca_expects_it(client: Client) -> None:
+    pv = StringPV(info=RecordInfo("stringin"), pvname="T:S")
+    async with serving(pv):
+        post(pv, "text")
+        channel = await client.connect("T:S")
+        request = channel.channel.read(data_type=ca.ChannelType.CTRL_STRING)
+        answer = await channel.circuit.ask(request)
+        assert bytes(answer.buffers[0])[:8] == b"\0\0\0\0text"

@@ -420,6 +420,19 @@ async def test_loopback_server_sends_no_beacon_elsewhere(
         assert targets == [("127.0.0.1", 4444), ("127.255.255.255", repeater)]
 
 
+async def test_a_wrong_beacon_address_fails_the_start_and_leaves_nothing_open(
+    bench: Bench, ca_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = CAServer(bench.pvdb)
+    monkeypatch.setenv("EPICS_CAS_BEACON_ADDR_LIST", "127.0.0.1:port")
+    with pytest.raises(ValueError, match="port"):
+        await server.start()
+    monkeypatch.setenv("EPICS_CAS_BEACON_ADDR_LIST", "127.0.0.1")
+    await server.start()
+    assert server.port == server.search_port
+    await server.stop()
+
+
 async def test_no_delay_on_connections(bench: Bench, client: Client) -> None:
     async with serving(bench) as server:
         await client.connect("T:A")

@@ -180,6 +180,8 @@ class AlarmTime(NamedTuple):
 
 
 _EPICS_EPOCH = 631152000
+END_OF_TIME = _EPICS_EPOCH + 2**32
+"""The first second since 1970 that doesn't fit into a Channel Access time stamp."""
 _LIMITS = (
     "upper_disp_limit",
     "lower_disp_limit",
@@ -273,7 +275,7 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
     """The values of a DBR as big-endian array or list of byte strings.
 
     `states` are the labels if `value` is an enum's index, else None. Numbers become text with `prec`
-    digits as in the C IOC. Raises ValueError for text that is no number where numbers are asked for.
+    digits as in the C IOC. Raises ValueError where numbers are asked for and `value` is text.
     """
     form = _FORMS[type_name]
     native = form.native
@@ -283,7 +285,7 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
             return np.frombuffer(to_latin1(value) + b"\0" * form.long_string, np.uint8)
         if native == ChannelType.STRING:
             return DbrStringArray([to_latin1(value)[:STRING_BYTES]])
-        value = float(value or 0)
+        raise ValueError("this is text, it can't be read as numbers")
     if native == ChannelType.STRING:
         return DbrStringArray(to_latin1(text) for text in _texts(value, prec, states))
     if native == ChannelType.DOUBLE and type(value) is float:

@@ -134,6 +134,11 @@ class RecordInfo:
     scan: str = "Passive"
     """The text of .SCAN, or the scan period in seconds."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a negative precision."""
+        if self.prec < 0:
+            raise ValueError(f"a precision can't be negative: {self.prec}")
+
     @property
     def limits(self) -> tuple[float, ...]:
         """The eight limits of DBR_CTRL; an alarm limit that isn't set is NaN, as in the C IOC."""

@@ -383,7 +383,7 @@ class Device(DeviceGroup):
             f"{self.driver.name}: there is no setpoint {name!r} whose limits could be narrowed"
         )
 
-    def refuse(self, pv: PV, error: LabiocError) -> None:
+    def refuse(self, error: Exception) -> None:
         """Put down why a put was refused."""
         self.message.post(str(error), time.time())
 
@@ -410,6 +410,7 @@ class Entry:
             self.setpoint = main
             self.readback = group.attr_pvdb.get(f"{attribute}_rbv")
             main.putter = self._put
+            main.on_refused = self.device.refuse
         if isinstance(self.bound, BoundReadback):
             self.bound.listeners.append(self._reading)
 
@@ -479,11 +480,9 @@ class Entry:
         try:
             async with self.device.order:
                 await self._write(value)
-        except UserError as error:
-            self.device.refuse(self.setpoint, error)
-            raise
+        except UserError:
+            raise  # the client's own fault leaves the alarm alone
         except LabiocError as error:
-            self.device.refuse(self.setpoint, error)
             self.setpoint.fail(status_of(error), time.time())
             raise
         if isinstance(self._driven, BoundSetpoint):

@@ -20,6 +20,7 @@ from labioc.devices.core._caproto import (
     DBE_ALARM,
     DBE_LOG,
     DBE_VALUE,
+    END_OF_TIME,
     STRING_BYTES,
     AccessRights,
     AlarmSeverity,
@@ -84,6 +85,7 @@ class PV(Served):
         self.group = group
         self.pvspec = pvspec
         self.putter: Callable[[Any], Awaitable[None]] | None = None
+        self.on_refused: Callable[[Exception], None] = lambda error: None
         self._data["value"] = self.initial
         self._fields: dict[str, Field] = {}
         self._udf = True
@@ -195,7 +197,11 @@ class PV(Served):
             return
         if self.putter is None:
             raise PutRefused(f"{self.pvname} is read-only")
-        await self.putter(self._from_client(data))
+        try:
+            await self.putter(self._from_client(data))
+        except Exception as error:
+            self.on_refused(error)
+            raise
 
     def _from_client(self, data: Any) -> Any:
         """The Python value of what a client put: byte strings, or numbers as an array."""
@@ -219,6 +225,8 @@ class PV(Served):
     def _advance(self, stamp: float) -> None:
         """Set the time stamp. It always rises: clients drop an event that isn't newer than the last one."""
         seconds = int(stamp)
+        if seconds >= END_OF_TIME:
+            raise ValueError(f"{self.pvname}: {stamp} is no time in seconds since 1970")
         nanoseconds = int((stamp - seconds) * 1e9)
         if (seconds, nanoseconds) <= (self._seconds, self._nanoseconds):
             carry, nanoseconds = divmod(self._nanoseconds + 1, 1_000_000_000)

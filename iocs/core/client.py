@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
     ) -> Any:
         """Write a channel."""
 
-    def subscribe(name: str) -> Any:
-        """Prepare a monitor."""
+    class Context:
+        """caproto's client on threads, which reconnects."""
 
-    def block(*monitors: Any, timeout: float, force_int_enums: bool, repeater: bool) -> None:
-        """Follow monitors until interrupted."""
+        def get_pvs(
+            self, *names: str, connection_state_callback: Callable[[Any, str], None]
+        ) -> list[Any]:
+            """Connect to channels."""
+
+        def disconnect(self) -> None:
+            """Disconnect from all of them."""
 
     class ChannelType:
         """The types of Channel Access."""
@@ -38,11 +45,12 @@ if TYPE_CHECKING:
         CHAR: object
 else:
     from caproto import CaprotoError, CaprotoTimeoutError, ChannelType
-    from caproto.sync.client import block, read, subscribe, write
+    from caproto.sync.client import read, write
+    from caproto.threading.client import Context
 
 SEVERITIES = ("", "MINOR", "MAJOR", "INVALID")
 STRING_LENGTH = 39
-NORMAL = 1
+REASON_TIMEOUT = 0.5
 
 
 class ClientError(UserError, RuntimeError):
@@ -85,29 +93,46 @@ def put(name: str, text: str, timeout: float) -> None:
     except CaprotoError as error:
         raise ClientError(f"{name}: the put was refused: {error}") from None
     if answer.status.code_with_severity & 1 == 0:
-        raise ClientError(
-            f"{name}: the put was refused ({answer.status.name}); the reason stands in the device's MESSAGE PV"
-        )
+        why = "it is read-only" if answer.status.name == "ECA_NOWTACCESS" else _reason(name) or answer.status.name
+        raise ClientError(f"{name}: the put was refused: {why}")
     get([name], timeout)
 
 
+def _reason(name: str) -> str:
+    """Return what the device of a PV says of the last refusal, or nothing if no device has such a PV."""
+    parts = name.split(":")
+    for n in range(len(parts) - 1, 0, -1):
+        try:
+            answer, show = _describe(":".join([*parts[:n], "MESSAGE"]), REASON_TIMEOUT)
+        except NoAnswer:
+            continue
+        return show(answer)
+    return ""
+
+
 def monitor(names: Sequence[str], timeout: float) -> None:
-    """Print each change of PVs until interrupted. Raises NoAnswer, ClientError."""
-    monitors: list[Any] = []
-    for name in names:
-        _, show = _describe(name, timeout)
-        followed = subscribe(name)
+    """Print each change of PVs until interrupted, also across restarts of their server. Raises NoAnswer."""
+    shows = {name: _describe(name, timeout)[1] for name in names}
+    print_lock = threading.Lock()
 
-        def changed(_: Any, answer: Any, name: str = name, show: Callable[[Any], str] = show) -> None:
-            when = datetime.fromtimestamp(answer.metadata.timestamp)
-            print(f"{when:%H:%M:%S.%f}"[:-3], f"{name}  {show(answer)}", flush=True)
+    def changed(subscription: Any, answer: Any) -> None:
+        name = subscription.pv.name
+        when = datetime.fromtimestamp(answer.metadata.timestamp)
+        with print_lock:
+            print(f"{when:%H:%M:%S.%f}"[:-3], f"{name}  {shows[name](answer)}", flush=True)
 
-        followed.add_callback(changed)
-        monitors.append(followed)
+    context = Context()
+    for pv in context.get_pvs(*names, connection_state_callback=_say_state):
+        pv.subscribe(data_type="time").add_callback(changed)
     try:
-        block(*monitors, timeout=timeout, force_int_enums=True, repeater=False)
-    except CaprotoError as error:
-        raise NoAnswer(f"the connection ended: {error}") from None
+        threading.Event().wait()
+    finally:
+        context.disconnect()
+
+
+def _say_state(pv: Any, state: str) -> None:
+    if state == "disconnected":
+        print(f"{pv.name}  disconnected", file=sys.stderr, flush=True)
 
 
 def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
@@ -118,6 +143,9 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
         raise NoAnswer(f"{name}: no server answers for this PV within {timeout:g} s") from None
     except CaprotoError as error:
         raise ClientError(f"{name}: {error}") from None
+    if answer.data and isinstance(answer.data[0], bytes) and len(answer.data[0]) == STRING_LENGTH:
+        # a long string shows its beginning only, unless it is asked for as characters
+        return _describe_long(name, timeout)
     control = answer.metadata
     unit = getattr(control, "units", b"").decode("latin-1")
     precision = getattr(control, "precision", None)
@@ -134,6 +162,12 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
         return " ".join(word for word in words if word)
 
     return answer, show
+
+
+def _describe_long(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
+    field = name if "." in name else f"{name}.VAL"
+    answer = read(f"{field}$", data_type="control", timeout=timeout, force_int_enums=True, repeater=False)
+    return answer, lambda answer: bytes(answer.data).partition(b"\0")[0].decode("latin-1")
 
 
 def _text(value: Any, precision: int | None, states: Sequence[bytes]) -> str:

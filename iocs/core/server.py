@@ -6,8 +6,6 @@ and stopping leaves clients connected. The subclasses here replace those parts.
 """
 
 import asyncio
-import errno
-import fcntl
 import itertools
 import logging
 import os
@@ -39,6 +37,7 @@ from labioc.iocs.core._caproto import (
     VirtualCircuit,
     encode_event,
 )
+from labioc.iocs.core._sockets import broadcast_address, listen_on, port_of, search_socket
 
 log = logging.getLogger("labioc.ca")
 
@@ -51,11 +50,9 @@ MAX_WRITE_BUFFER = 1 << 16
 MAX_ERROR_TEXT = 200
 READ_BYTES = 1 << 16
 STOP_SECONDS = 2.0
-TCP_ATTEMPTS = 5
 HOST_ENDIAN = ">" if sys.byteorder == "big" else "<"
 
 _VERSION, _SEARCH, _BEACON = 0, 6, 13
-_SIOCGIFADDR, _SIOCGIFBRDADDR = 0x8915, 0x8919
 _NO_FILTER = (None, None, None, None)
 
 
@@ -216,6 +213,7 @@ class _Circuit(VirtualCircuit):
         # No event may follow the answer to its cancellation.
         gone = {sub.subscriptionid for _, sub in removed}
         self._events = deque(event for event in self._events if event[0] not in gone)
+        self._event_bytes = sum(len(message) for _, message in self._events)
         return removed
 
     async def _on_disconnect(self) -> None:
@@ -285,8 +283,8 @@ class _Server(Context):
         self._datagrams: list[asyncio.DatagramTransport] = []
         self._beacon_from: dict[str, asyncio.DatagramTransport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.search_port = _port("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT", default=5064)
-        self._beacon_port = _port("EPICS_CAS_BEACON_PORT", "EPICS_CA_REPEATER_PORT", default=5065)
+        self.search_port = port_of("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT", default=5064)
+        self._beacon_port = port_of("EPICS_CAS_BEACON_PORT", "EPICS_CA_REPEATER_PORT", default=5065)
 
     def __getitem__(self, pvname: str) -> ChannelData:
         """The PV or field of this name. Raises KeyError if there is none, or not with these modifiers."""
@@ -320,20 +318,21 @@ class _Server(Context):
         return True
 
     async def open(self) -> None:
-        """Bind, listen and answer searches. Raises OSError."""
+        """Bind, listen and answer searches. Raises OSError, and ValueError for a wrong beacon address."""
         loop = asyncio.get_running_loop()
-        self.port, listening = _listen(self.interfaces, self.search_port)
+        self.port, listening = listen_on(self.interfaces, self.search_port)
         try:
             for interface in self.interfaces:
                 await self._open_datagrams(loop, interface)
-        except OSError:
+            targets = self._beacon_targets()
+        except (OSError, ValueError):
             for sock in listening:
                 sock.close()
             self._close_datagrams()
             raise
         for sock in listening:
             self._listeners.append(await asyncio.start_server(self._accept, sock=sock))
-        self._start(self._send_beacons())
+        self._start(self._send_beacons(targets))
 
     async def close(self) -> None:
         """Close every socket and end every task; takes STOP_SECONDS at most."""
@@ -405,7 +404,7 @@ class _Server(Context):
     async def _open_datagrams(self, loop: asyncio.AbstractEventLoop, interface: str) -> None:
         """Hear searches sent to the interface and, which takes a socket of its own, to its broadcast address."""
         unicast = await self._open_datagram(loop, interface, None)
-        broadcast = _broadcast_address(interface)
+        broadcast = broadcast_address(interface)
         if broadcast != "255.255.255.255":
             await self._open_datagram(loop, broadcast, unicast)
         self._beacon_from[interface] = unicast
@@ -413,12 +412,7 @@ class _Server(Context):
     async def _open_datagram(
         self, loop: asyncio.AbstractEventLoop, address: str, answer_from: asyncio.DatagramTransport | None
     ) -> asyncio.DatagramTransport:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        # The IOCs of a host share the port.
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT, socket.SO_BROADCAST):
-            sock.setsockopt(socket.SOL_SOCKET, option, 1)
-        _bind(sock, address, self.search_port)
+        sock = search_socket(address, self.search_port)
         transport, _ = await loop.create_datagram_endpoint(lambda: _Searches(self, answer_from), sock=sock)
         self._datagrams.append(transport)
         return transport
@@ -445,11 +439,12 @@ class _Server(Context):
                 answer += struct.pack(">H6x", CA_VERSION)
         return version + answer if answer else b""
 
-    async def _send_beacons(self) -> None:
+    async def _send_beacons(
+        self, targets: Sequence[tuple[asyncio.DatagramTransport, tuple[str, int]]]
+    ) -> None:
         """Tell that we are here, at first often and then every EPICS_CAS_BEACON_PERIOD seconds."""
         longest = float(self.environ["EPICS_CAS_BEACON_PERIOD"])
         period = 0.02
-        targets = self._beacon_targets()
         for count in itertools.count():
             beacon = HEADER.pack(_BEACON, 0, CA_VERSION, self.port, count & 0xFFFFFFFF, 0)
             for transport, target in targets:
@@ -467,7 +462,7 @@ class _Server(Context):
         for interface, transport in self._beacon_from.items():
             wanted = set(listed)
             if auto:
-                wanted.add((_broadcast_address(interface), self._beacon_port))
+                wanted.add((broadcast_address(interface), self._beacon_port))
             # Who serves on loopback only must not be heard elsewhere.
             targets += [
                 (transport, target)
@@ -492,69 +487,6 @@ class _Searches(asyncio.DatagramProtocol):
             answer = self._server.answer_searches(data)
             if answer:
                 self._answer_from.sendto(answer, addr)
-
-
-def _port(*names: str, default: int) -> int:
-    """The first of these environment variables that is set. Raises ValueError if it is no port number."""
-    for name in names:
-        text = os.environ.get(name)
-        if text:
-            if not (text.isdecimal() and 0 < int(text) < 65536):
-                raise ValueError(f"{name} is not a port number: {text!r}")
-            return int(text)
-    return default
-
-
-def _bind(sock: socket.socket, address: str, port: int) -> None:
-    try:
-        sock.bind((address, port))
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"can't bind {address} port {port}: {error.strerror}") from None
-
-
-def _listen(interfaces: Sequence[str], preferred: int) -> tuple[int, list[socket.socket]]:
-    """Listen on all interfaces with one port: the preferred one if it is free, else one of the system's choice.
-
-    Listening right after binding is what makes a taken port fail here, and not later in silence.
-    """
-    for attempt in range(TCP_ATTEMPTS):
-        port = 0 if attempt else preferred
-        sockets: list[socket.socket] = []
-        try:
-            for interface in interfaces:
-                sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                _bind(sock, interface, port)
-                sockets.append(sock)
-                sock.listen(100)
-                port = sock.getsockname()[1]
-        except OSError as error:
-            for sock in sockets:
-                sock.close()
-            if error.errno != errno.EADDRINUSE or attempt == TCP_ATTEMPTS - 1:
-                raise
-        else:
-            return port, sockets
-    raise AssertionError("unreachable")
-
-
-def _broadcast_address(interface: str) -> str:
-    """The broadcast address that belongs to an interface's address; 255.255.255.255 if it isn't known."""
-    if interface.startswith("127."):
-        return "127.255.255.255"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("40s", name.encode())
-            with suppress(OSError):
-                if _ask_interface(sock, _SIOCGIFADDR, request) == interface:
-                    return _ask_interface(sock, _SIOCGIFBRDADDR, request)
-    return "255.255.255.255"
-
-
-def _ask_interface(sock: socket.socket, question: int, request: bytes) -> str:
-    return socket.inet_ntoa(fcntl.ioctl(sock, question, request)[20:24])
 
 
 class CAServer:

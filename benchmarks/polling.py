@@ -1,0 +1,313 @@
+"""Polling: what labioc adds to a bare asyncio loop, and how fast a put reaches a busy instrument.
+
+Run with ``make bench``. One simulator process answers all sides; the sides take turns, several rounds, medians.
+Roles run in processes of their own: the instrument, the IOC, and this one as client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+from labioc.devices.core import Device, DeviceGroup, SubGroups, pv
+from labioc.drivers.core import Channel, Channels, Driver, Float, Lines, Readback, Setpoint
+from labioc.iocs.core import Host, Instrument, InstrumentConfig
+from labioc.sim.core import Simulator
+
+CHANNELS = tuple(range(20))
+SLOW = 0.020  # seconds that the slow instrument takes to answer
+
+
+class BenchChannel(Channel):
+    """A value that differs at each reading, and a setpoint."""
+
+    value = Readback(Float(), ask="V? {ch}")
+    setpoint = Setpoint(Float(spec=".3f"), ask="S? {ch}", tell="S {ch},{value}")
+
+
+class BenchDriver(Driver):
+    """An instrument for benchmarks."""
+
+    protocol = Lines(eol="\n", identify=("*IDN?", "BENCH"))
+    channels_ = Channels(BenchChannel, CHANNELS)
+
+
+def bench_device(period: float) -> type[Device]:
+    """Return the PVs of the instrument, polled with a period in seconds."""
+
+    class ChannelPVs(DeviceGroup):
+        value = pv(BenchChannel.value, name="V", scan=period)
+        setpoint = pv(BenchChannel.setpoint, name="S", scan=None)
+
+    class BenchPVs(Device):
+        channels_ = SubGroups(ChannelPVs, of=BenchDriver.channels_, prefix="{ch}:")
+
+    return BenchPVs
+
+
+# The instrument
+
+
+class BenchInstrument(asyncio.Protocol):
+    """Answers at once, or one question after the other with a delay; notes when setpoints arrive."""
+
+    arrivals: dict[float, float] = {}
+    readings = 0
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+        self.free_at = 0.0
+        self.buffer = b""
+        self.setpoints: dict[bytes, bytes] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            reply = self.answer(line)
+            if reply is None:
+                continue
+            if not self.delay:
+                self.transport.write(reply)
+                continue
+            loop = asyncio.get_running_loop()
+            self.free_at = max(self.free_at, loop.time()) + self.delay
+            loop.call_at(self.free_at, self.transport.write, reply)
+
+    def answer(self, line: bytes) -> bytes | None:
+        kind = line[:2]
+        if kind == b"V?":
+            BenchInstrument.readings += 1
+            return b"%d\n" % BenchInstrument.readings
+        if kind == b"S ":
+            channel, _, value = line[2:].partition(b",")
+            self.setpoints[channel] = value
+            self.arrivals[float(value)] = time.monotonic()
+            return None
+        if kind == b"S?":
+            return self.setpoints.get(line[3:], b"0") + b"\n"
+        if line == b"ARRIVALS?":
+            return json.dumps(self.arrivals).encode() + b"\n"
+        return b"BENCH\n"
+
+
+async def run_instrument(delay: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: BenchInstrument(delay), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+# The IOC
+
+
+def no_simulator(variant: str) -> Simulator:
+    raise NotImplementedError
+
+
+async def run_ioc(url: str, period: float) -> None:
+    instrument = Instrument("bench", BenchDriver, bench_device(period), no_simulator, url)
+    async with Host([InstrumentConfig(instrument=instrument, url=url, prefix="BENCH:", name="bench")]) as host:
+        print(host.server.port, flush=True)
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps([host.units[0].driver.port.statistics.exchanges, time.process_time()]), flush=True)
+
+
+# The client
+
+
+@contextlib.contextmanager
+def role(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run this script in another role; yields the process and the first line that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask(process: subprocess.Popen[str]) -> tuple[int, float]:
+    """Return exchanges and CPU seconds of an IOC."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    exchanges, cpu = json.loads(process.stdout.readline())
+    return exchanges, cpu
+
+
+async def bare_loop(url: str, seconds: float, *, wait_for: bool) -> tuple[float, float]:
+    """Round trips per second, and CPU seconds for each, of asyncio streams with a time-out per query."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    count, began, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds:
+        writer.write(b"V? 0\n")
+        if wait_for:
+            float(await asyncio.wait_for(reader.readuntil(b"\n"), 1.0))
+        else:
+            async with asyncio.timeout(1.0):
+                float(await reader.readuntil(b"\n"))
+        count += 1
+    rate = count / (time.perf_counter() - began), (time.process_time() - cpu) / count
+    writer.close()
+    await writer.wait_closed()
+    return rate
+
+
+async def driver_loop(url: str, seconds: float) -> tuple[float, float]:
+    """Readings per second, and CPU seconds for each, of the driver."""
+    async with BenchDriver.open(url) as driver:
+        value = driver.channels_[0].value
+        count, began, cpu = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - began < seconds:
+            await value.read()
+            count += 1
+        return count / (time.perf_counter() - began), (time.process_time() - cpu) / count
+
+
+class Monitor:
+    """Counts what libca delivers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, **_: object) -> None:
+        self.count += 1
+
+
+def ioc_loop(url: str, seconds: float) -> tuple[float, float, float]:
+    """Readings per second delivered to a libca client, those polled, and the IOC's CPU seconds for each."""
+    import epics
+
+    with role("--role", "ioc", "--url", url, "--period", 1e-6) as (process, _):
+        counter = Monitor()
+        channels = [epics.PV(f"BENCH:{ch}:V", auto_monitor=True, form="time", callback=counter) for ch in CHANNELS]
+        for channel in channels:
+            channel.wait_for_connection(timeout=10)
+        time.sleep(0.3)
+        first, (polled, cpu), began = counter.count, ask(process), time.perf_counter()
+        time.sleep(seconds)
+        delivered = counter.count - first
+        spent = time.perf_counter() - began
+        polled_after, cpu_after = ask(process)
+        for channel in channels:
+            channel.disconnect()
+        return delivered / spent, (polled_after - polled) / spent, (cpu_after - cpu) / max(1, delivered)
+
+
+def put_latency(url: str, period: float, puts: int) -> list[float]:
+    """Seconds from a client's put to its arrival at the instrument, with random gaps between them."""
+    import epics
+
+    with role("--role", "ioc", "--url", url, "--period", period):
+        channel = epics.PV("BENCH:3:S", auto_monitor=False)
+        channel.wait_for_connection(timeout=10)
+        sent = {}
+        for n in range(1, puts + 1):
+            time.sleep(random.uniform(0.05, 0.15))
+            sent[float(n)] = time.monotonic()
+            channel.put(float(n), wait=True, timeout=10)
+        channel.disconnect()
+    arrivals = asyncio.run(read_arrivals(url))
+    return [arrivals[n] - began for n, began in sent.items()]
+
+
+async def read_arrivals(url: str) -> dict[float, float]:
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1 << 22)
+    writer.write(b"ARRIVALS?\n")
+    answer = json.loads(await reader.readuntil(b"\n"))
+    writer.close()
+    return {float(value): stamp for value, stamp in answer.items()}
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float]:
+    ordered = sorted(seconds)
+    return 1e3 * statistics.median(ordered), 1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--puts", type=int, default=300)
+    parser.add_argument("--role", choices=("client", "instrument", "ioc"), default="client")
+    parser.add_argument("--url", default="")
+    parser.add_argument("--period", type=float, default=1.0)
+    parser.add_argument("--delay", type=float, default=0.0)
+    args = parser.parse_args()
+    if args.role == "instrument":
+        asyncio.run(run_instrument(args.delay))
+    elif args.role == "ioc":
+        asyncio.run(run_ioc(args.url, args.period))
+    else:
+        measure(args.rounds, args.seconds, args.puts)
+
+
+def measure(rounds: int, seconds: float, puts: int) -> None:
+    bare, waited, driver, ioc, cpu = [], [], [], [], {"bare": [], "driver": [], "ioc": []}
+    with role("--role", "instrument") as (_, port):
+        url = f"tcp://127.0.0.1:{port}"
+        for _ in range(rounds):
+            rate, each = asyncio.run(bare_loop(url, seconds, wait_for=False))
+            bare.append(rate)
+            cpu["bare"].append(each)
+            waited.append(asyncio.run(bare_loop(url, seconds, wait_for=True))[0])
+            rate, each = asyncio.run(driver_loop(url, seconds))
+            driver.append(rate)
+            cpu["driver"].append(each)
+            delivered, _, each = ioc_loop(url, seconds)
+            ioc.append(delivered)
+            cpu["ioc"].append(each)
+        idle = put_latency(url, 1.0, puts)
+    with role("--role", "instrument", "--delay", SLOW) as (_, port):
+        busy = put_latency(f"tcp://127.0.0.1:{port}", 1.0, puts)
+
+    base = statistics.median(bare)
+    print(f"\n{rounds} rounds of {seconds:g} s, medians; ratios to the bare loop\n")
+    print("| side | per second | ratio | CPU us each |\n|---|---|---|---|")
+    for name, rates, spent in (
+        ("bare asyncio streams, asyncio.timeout", bare, cpu["bare"]),
+        ("bare asyncio streams, asyncio.wait_for", waited, []),
+        ("driver readings", driver, cpu["driver"]),
+        ("IOC readings delivered to a libca monitor", ioc, cpu["ioc"]),
+    ):
+        rate = statistics.median(rates)
+        each = f"{1e6 * statistics.median(spent):.0f}" if spent else ""
+        print(f"| {name} | {rate:,.0f} | {rate / base:.2f} | {each} |")
+    print("\n| put to instrument | median ms | p99 ms |\n|---|---|---|")
+    print("| instrument that answers at once, 20 PVs at 1 Hz | {:.2f} | {:.2f} |".format(*percentiles(idle)))
+    print("| instrument that takes 20 ms, 20 PVs at 1 Hz | {:.2f} | {:.2f} |".format(*percentiles(busy)))
+
+
+if __name__ == "__main__":
+    os.environ.update(EPICS_CA_ADDR_LIST="127.0.0.1", EPICS_CA_AUTO_ADDR_LIST="NO")
+    if "EPICS_CA_SERVER_PORT" not in os.environ:
+        import socket
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM
+        ) as repeater:
+            server.bind(("127.0.0.1", 0))
+            repeater.bind(("127.0.0.1", 0))
+            os.environ["EPICS_CA_SERVER_PORT"] = str(server.getsockname()[1])
+            os.environ["EPICS_CA_REPEATER_PORT"] = str(repeater.getsockname()[1])
+    main()
