@@ -292,7 +292,7 @@ class Output(Channel):
             PID,
             p=Float("", ".1f", limits=(0.1, 1000)),
             i=Float("", ".1f", limits=(0.1, 1000)),
-            d=Float("%", ".0f", limits=(0, 200)),
+            d=Float("%", ".1f", limits=(0, 200)),
         ),
         ask="PID? {ch}",
         tell="PID {ch},{value}",

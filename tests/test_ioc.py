@@ -67,7 +67,9 @@ async def test_alarm_limits_have_hysteresis_and_severities(
             assert (reading.status, reading.severity) == (status, severity)
 
 
-async def test_units_convert_values_and_alarm_limits(host: Host, client: Client, sim: NumberedSimulator) -> None:
+async def test_units_convert_values_and_alarm_limits(
+    host: Host, client: Client, sim: NumberedSimulator
+) -> None:
     control = await client.get("T:LEVEL_C", "control")
     assert control.metadata.units == b"degC"
     async with client.monitor("T:LEVEL_C") as events:
@@ -147,7 +149,9 @@ async def test_puts_reach_the_wire_in_the_order_of_their_arrival(
     async with asyncio.TaskGroup() as puts:
         for value in (1.0, 2.0, 3.0, 4.0, 5.0):
             puts.create_task(client.put("T:SP", value))
-    assert [command for command in sim.log if command.startswith("SP ")] == [f"SP {n}.000" for n in range(1, 6)]
+    assert [command for command in sim.log if command.startswith("SP ")] == [
+        f"SP {n}.000" for n in range(1, 6)
+    ]
 
 
 async def test_a_setpoint_that_cannot_be_asked_is_undefined_until_it_is_put(

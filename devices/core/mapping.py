@@ -444,6 +444,10 @@ class Entry:
         assert self.line.form is not None
         value = getattr(bound.value, self.line.field) if self.line.field else bound.value
         value = self.line.form.to_pv(value)
+        if value != value:  # not a number: the last good value stays
+            for record in self.pvs:
+                record.fail(AlarmStatus.UDF, bound.stamp)
+            return
         if self.readback is not None:
             self._post(self.readback, value, bound.stamp)
         # a setpoint keeps what was put last, until it was invalid: then it shows what the instrument has

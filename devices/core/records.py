@@ -177,6 +177,7 @@ class PV(Served):
             return
         self._advance(stamp)
         self._set_alarm(status, severity)
+        self._udf = self._udf or status == AlarmStatus.UDF
         for made in self._fields.values():
             made.send_if_changed()
         self.send_event(DBE_ALARM)

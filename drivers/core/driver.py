@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, UserError
+from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, ReplyTimeout, UserError
 from .parameters import Bound, BoundReadback, BoundSetpoint, Parameter, Readback, read_all
 from .port import LinkState, Port
 from .protocol import Lines
@@ -61,6 +61,7 @@ class Channels(Generic[K, C]):
     """
 
     name: str = ""
+    owner: type[Block]
 
     def __init__(
         self, kind: type[C], keys: Iterable[K], *, variants: Mapping[str, Iterable[K]] | None = None
@@ -70,7 +71,8 @@ class Channels(Generic[K, C]):
         self.variants = {variant: tuple(more) for variant, more in (variants or {}).items()}
 
     def __set_name__(self, owner: type[Block], name: str) -> None:
-        self.name, self.owner = name, owner
+        if not self.name:
+            self.name, self.owner = name, owner
 
     @overload
     def __get__(self, instance: None, owner: type[Block]) -> Self: ...
@@ -125,6 +127,9 @@ class Block:
             if isinstance(attribute, (Parameter, Channels)):
                 if name in RESERVED:
                     raise DefinitionError(f"{cls.__name__}.{name}: the name {name!r} is reserved")
+                if attribute.owner is not cls or attribute.name != name:
+                    first = f"{attribute.owner.__name__}.{attribute.name}"
+                    raise DefinitionError(f"{cls.__name__}.{name} and {first} are one and the same object")
                 if isinstance(attribute, Parameter):
                     cls.specs[name] = attribute
             elif name in cls.specs:
@@ -149,6 +154,13 @@ class Block:
 
 class Channel(Block):
     """One of several equal parts of an instrument: an input, an output, an axis."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises DefinitionError if the class cannot be right."""
+        super().__init_subclass__(**kwargs)
+        for name, attribute in vars(cls).items():
+            if isinstance(attribute, Channels):
+                raise DefinitionError(f"{cls.__name__}.{name}: a channel has no channels")
 
     def __init__(self, driver: Driver, path: str, key: str | int) -> None:
         self.key = str(key)
@@ -240,6 +252,7 @@ class Driver(Block):
                 yield driver
             finally:
                 thread.run(driver.close())
+                driver._thread = None
 
     async def start(self) -> None:
         """Begin to connect, and go on trying for as long as it takes. Returns at once."""
@@ -259,24 +272,29 @@ class Driver(Block):
         """Read several readbacks in as few exchanges as the protocol allows.
 
         What goes wrong with one stays on its ``error``. One whose last exchange failed is asked alone, so that a
-        question that this instrument does not answer can't spoil the others. Raises LinkError if the link failed.
+        question that this instrument does not answer can't spoil the others. Raises LinkError if the link failed;
+        after a time-out not before the others were tried.
         """
-        group: dict[BoundReadback[Any], None] = {}
+        groups: list[dict[BoundReadback[Any], None]] = []
+        room = False
         for readback in readbacks:
             asked = dict.fromkeys(readback.asked)
             apart = readback.alone or self.protocol.join is None
-            if group and (apart or len(group | asked) > self.protocol.max_joined):
-                await self._read_group(group)
-                group = {}
-            group |= asked
-            if apart:
-                await self._read_group(group)
-                group = {}
-        if group:
-            await self._read_group(group)
+            if room and not apart and len(groups[-1] | asked) <= self.protocol.max_joined:
+                groups[-1] |= asked
+            elif asked:
+                groups.append(asked)
+                room = not apart
+        silence: ReplyTimeout | None = None
+        for group in groups:
+            try:
+                await self._read_group(tuple(group))
+            except ReplyTimeout as error:
+                silence = silence or error
+        if silence is not None:
+            raise silence
 
-    async def _read_group(self, group: Iterable[BoundReadback[Any]]) -> None:
-        asked = tuple(group)
+    async def _read_group(self, asked: tuple[BoundReadback[Any], ...]) -> None:
         requests = self.protocol.requests(*((readback.ask, True) for readback in asked))
         try:
             await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked))

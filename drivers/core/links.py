@@ -67,6 +67,7 @@ class StreamExchanger(asyncio.Protocol):
         self._messages: deque[bytes] = deque()
         self._waiter: asyncio.Future[bytes] | None = None
         self._broken: ReplyError | None = None
+        self._closing = False
         self._lost: asyncio.Future[Exception | None] = self._loop.create_future()
 
     # What the transport calls
@@ -143,6 +144,7 @@ class StreamExchanger(asyncio.Protocol):
 
     async def close(self) -> None:
         """Abort: a graceful close waits for output that a dead line never takes."""
+        self._closing = True
         if self._transport is not None:
             self._transport.abort()
             await asyncio.wait([self._lost], timeout=1.0)
@@ -161,6 +163,8 @@ class StreamExchanger(asyncio.Protocol):
         return True
 
     def _why_lost(self) -> LinkDown | TruncatedReply:
+        if self._closing:
+            return LinkDown("closed while it waited")
         if self._framer.pending:
             pending = self._framer.pending
             self._framer.clear()

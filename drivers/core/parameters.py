@@ -45,11 +45,9 @@ class Parameter:
         self.__doc__ = doc
 
     def __set_name__(self, owner: type[Block], name: str) -> None:
-        if self.name:
-            raise DefinitionError(
-                f"{owner.__name__}.{name} and {self.owner.__name__}.{self.name} are one and the same object"
-            )
-        self.name, self.owner = name, owner
+        # a second name is found when the class is made: Python 3.11 would hide an error that is raised here
+        if not self.name:
+            self.name, self.owner = name, owner
 
     def __set__(self, instance: object, value: object) -> NoReturn:
         raise AttributeError(f"{self.name} is not assigned to: use await {self.name}.write(...), or put(...)")
@@ -213,7 +211,7 @@ class Computed(Readback[T]):
 
     def wire(self, key: str) -> list[str]:
         """Return the questions for its inputs."""
-        return [text for readback in self.inputs for text in readback.wire(key)[-1:]]
+        return list(dict.fromkeys(text for readback in self.inputs for text in readback.wire(key)))
 
 
 def computed(value: ValueType[T], *inputs: Readback[Any]) -> Callable[[Callable[..., T]], Computed[T]]:
@@ -251,10 +249,11 @@ class Bound:
         return self._label
 
     def _sibling(self, spec: Readback[Any]) -> BoundReadback[Any]:
-        found = self.block.parameters.get(spec.name)
-        if found is None or found.spec is not spec:
-            raise DefinitionError(f"{self.spec.path} needs {spec.path}, which is not in the same class")
-        return cast(BoundReadback[Any], found)
+        return cast(BoundReadback[Any], self.block.parameters[spec.name])
+
+    def _questions(self, specs: Iterable[Readback[Any]]) -> tuple[BoundReadback[Any], ...]:
+        """Return what has to be asked for these, each once. They stand before this one in the class."""
+        return tuple(dict.fromkeys(asked for spec in specs for asked in self._sibling(spec).asked))
 
     def _fail(self, error: UserError) -> UserError:
         return type(error)(f"{self.block.driver.name}: {self._label}: {error}")
@@ -312,7 +311,7 @@ class BoundReadback(Bound, Generic[T]):
         self._function = spec.function if isinstance(spec, Computed) else None
         self._condition: tuple[BoundReadback[Any], object] | None = None
         self._inputs: tuple[BoundReadback[Any], ...] = ()
-        self._dependants: list[BoundReadback[Any]] = []
+        self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
         self._asked: tuple[BoundReadback[Any], ...] = ()
         self._requests: tuple[Request, ...] = ()
@@ -329,8 +328,8 @@ class BoundReadback(Bound, Generic[T]):
         if self._function is not None:
             self._inputs = tuple(self._sibling(readback) for readback in self._spec.inputs)
             for readback in self._inputs:
-                readback._dependants.append(self)
-            asked = self._inputs
+                readback.dependants.append(self)
+            asked = self._questions(self._spec.inputs)
         elif self._valid_if is not None:
             first = self._sibling(self._valid_if.readback)
             self._condition = (first, self._valid_if.value)
@@ -355,6 +354,11 @@ class BoundReadback(Bound, Generic[T]):
         await read_all(self.block.driver.port, self._asked, self._requests, self._get_label)
         if self.error is not None:
             raise self.error
+        if not self.stamp:
+            unknown = ", ".join(readback.label for readback in self._inputs if not readback.stamp)
+            raise ReadingInvalid(
+                f"{self.block.driver.name}: {self._label}: not known before {unknown} has a value"
+            )
         return cast(T, self._value)
 
     def get(self) -> T:
@@ -379,8 +383,8 @@ class BoundReadback(Bound, Generic[T]):
             self.alone = False
             self.stamp = stamp
 
-    def settle(self, stamp: float) -> None:
-        """Judge the reading beside those that came with it, and tell whoever listens."""
+    def judge(self) -> None:
+        """Look at the reading beside those that came with it."""
         if self._condition is not None and self.error is None:
             other, expected = self._condition
             if other.error is not None:
@@ -389,18 +393,18 @@ class BoundReadback(Bound, Generic[T]):
                 self.error = ReadingInvalid(
                     f"{self.block.driver.name}: {self._label}: not valid, since {other.label} is {other.value!r}"
                 )
+
+    def announce(self) -> None:
+        """Tell whoever listens."""
         for listener in self.listeners:
             listener(self)
-        for dependant in self._dependants:
-            dependant.compute(stamp)
 
     def fail(self, error: LabiocError, *, alone: bool) -> None:
         """Keep the last good value, with an error."""
         self.error = error
         self.alone = alone
-        for listener in self.listeners:
-            listener(self)
-        for dependant in self._dependants:
+        self.announce()
+        for dependant in self.dependants:
             dependant.fail(error, alone=alone)
 
     def compute(self, stamp: float) -> None:
@@ -417,7 +421,7 @@ class BoundReadback(Bound, Generic[T]):
                 error = ReplyError(f"{self.block.driver.name}: {self._label}: does not compute: {why!r}")
         self.error = error
         self.alone = False
-        self.settle(stamp)
+        publish((self,), stamp)
 
 
 class BoundSetpoint(BoundReadback[T]):
@@ -440,8 +444,7 @@ class BoundSetpoint(BoundReadback[T]):
     def prepare(self) -> None:
         """Find the other parameters that this one needs."""
         super().prepare()
-        others = tuple(self._sibling(readback) for readback in self._refreshes)
-        self._refreshed = ((self,) if self.ask else ()) + others
+        self._refreshed = tuple(dict.fromkeys(self.asked + self._questions(self._refreshes)))
 
     def narrow(self, low: float, high: float) -> None:
         """Set the station's limits. Raises LimitError if they are wider than the instrument's."""
@@ -465,9 +468,10 @@ class BoundSetpoint(BoundReadback[T]):
                 low, high = self.limits
                 if not low <= checked <= high:
                     raise LimitError(f"{checked:g} is beyond the station's limits {low:g} to {high:g}")
-            forbidden = [c for c in self.block.driver.protocol.forbidden if c in str(value)]
-            if isinstance(checked, str) and forbidden:
-                raise LimitError(f"the protocol does not take the character {forbidden[0]!r} in {value!r}")
+            text = self.value_type.encode(checked)
+            for forbidden in self.block.driver.protocol.forbidden:
+                if forbidden in text:
+                    raise LimitError(f"the protocol does not take {forbidden!r} in {value!r}")
         except (ValueTypeError, LimitError) as error:
             raise self._fail(error) from None
         return checked
@@ -492,7 +496,7 @@ class BoundSetpoint(BoundReadback[T]):
         self.sent = checked
         if not self.ask:
             self._value, self.error, self.stamp = checked, None, time.time()
-            self.settle(self.stamp)
+            publish((self,), self.stamp)
 
     async def update(self, **fields: object) -> None:
         """Change some fields of a value with several: read it, replace them, write it.
@@ -524,7 +528,7 @@ class BoundCommand(Bound):
 
     def prepare(self) -> None:
         """Find the readbacks that it changes."""
-        self._refreshed = tuple(self._sibling(readback) for readback in self._refreshes)
+        self._refreshed = self._questions(self._refreshes)
 
     async def execute(self) -> None:
         """Send the command, ahead of every waiting read.
@@ -539,11 +543,23 @@ class BoundCommand(Bound):
 
 
 def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
-    """Give each readback its answer, then let each judge its own beside the others'."""
+    """Give each readback its answer, let each judge its own beside the others', then make all known."""
     for readback, answer in zip(readbacks, answers, strict=True):
         readback.take(answer, stamp)
     for readback in readbacks:
-        readback.settle(stamp)
+        readback.judge()
+    publish(readbacks, stamp)
+
+
+def publish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
+    """Tell whoever listens to these readbacks, and compute, once, what depends on them."""
+    dependants: dict[BoundReadback[Any], None] = {}
+    for readback in readbacks:
+        readback.announce()
+        if readback.dependants:
+            dependants.update(dict.fromkeys(readback.dependants))
+    for dependant in dependants:
+        dependant.compute(stamp)
 
 
 async def read_all(

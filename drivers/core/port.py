@@ -125,6 +125,7 @@ class Port:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
             self._keeper = None
+        self._attempted.set()
         await self._hang_up()
         self._set(LinkState.DOWN, LinkDown(f"{self.name}: closed"))
 
@@ -145,44 +146,28 @@ class Port:
         await self._take_turn(label, urgent)
         exchanger = self._exchanger
         assert exchanger is not None
-        timeout = self.protocol.timeout
         answers: list[str] = []
         request = requests[0]
         began = time.perf_counter()
         try:
-            if self._gap and began < self._quiet_until:
-                await asyncio.sleep(self._quiet_until - began)
             for request in requests:
-                await exchanger.send(request.payload)
+                reply = await self._ask(exchanger, request)
                 if request.answers:
-                    reply = await exchanger.receive(timeout)
-                    while reply == self._identity_line and request != self._fence:
-                        self.statistics.discarded += 1
-                        reply = await exchanger.receive(timeout)
                     answers += self.protocol.answers(reply, request.answers)
-        except TimeoutError:
-            raise self._fail(ReplyTimeout, label, request, f"no reply within {timeout:g} s") from None
-        except TruncatedReply as error:
-            raise self._fail(TruncatedReply, label, request, str(error)) from None
-        except LinkDown as error:
-            raise self._fail(WriteCut if urgent else LinkDown, label, request, str(error)) from None
-        except ReplyError as error:
-            raise self._fail(ReplyError, label, request, str(error)) from None
-        except ValueError as error:
-            expected = f"expected {request.answers} answers, got {str(error)!r}"
-            raise self._fail(ReplyError, label, request, expected) from None
-        except BaseException:
-            # cancelled with a question on the wire: its answer must not become the next one's
-            self._suspect(None)
-            raise
+        except BaseException as error:
+            named = self._named(error, label, request, urgent)
+            # also if cancelled with a question on the wire: its answer must not become the next one's
+            if exchanger is self._exchanger:
+                self._suspect(named if isinstance(named, LinkError) else None)
+            raise named from None
         finally:
-            ended = time.perf_counter()
-            spent = ended - began
-            self._quiet_until = ended + self._gap
+            spent = time.perf_counter() - began
             statistics = self.statistics
             statistics.exchanges += 1
             statistics.busy += spent
-            self._pass_on()
+            # after a reconnect the turn is another's
+            if exchanger is self._exchanger:
+                self._pass_on()
         statistics.round_trip = spent
         statistics.last_good = time.time()
         return answers
@@ -192,6 +177,21 @@ class Port:
         self._count(error)
         self._suspect(None)
 
+    async def _ask(self, exchanger: Exchanger, request: Request) -> bytes:
+        """Send one request and return the reply to it, or b"" if it has none."""
+        if self._gap:
+            await asyncio.sleep(max(0.0, self._quiet_until - time.perf_counter()))
+        await exchanger.send(request.payload)
+        reply = b""
+        if request.answers:
+            reply = await exchanger.receive(self.protocol.timeout)
+            while reply == self._identity_line and request != self._fence:
+                self.statistics.discarded += 1
+                reply = await exchanger.receive(self.protocol.timeout)
+        if self._gap:
+            self._quiet_until = time.perf_counter() + self._gap
+        return reply
+
     async def _take_turn(self, label: Callable[[], str], urgent: bool) -> None:
         row = self._urgent if urgent else self._normal
         again = False
@@ -200,8 +200,13 @@ class Port:
                 self._busy = True
             else:
                 if self.error is not None and (self.state is LinkState.DOWN or not urgent):
-                    raise self._refusal(label)
+                    raise self._refusal(label, self.error)
                 await self._wait_for_turn(row, label, first=again)
+                if self.state is not LinkState.UP:
+                    # whoever had the turn before distrusts what it got: the fence comes first
+                    self._busy = False
+                    again = True
+                    continue
             assert self._exchanger is not None
             stray = self._exchanger.resynchronise()
             if not stray:
@@ -224,11 +229,11 @@ class Port:
         try:
             await turn
         except PortBusy:
-            raise PortBusy(
-                f"{self.name}: {label()}: no turn on the port within {QUEUE_TIMEOUT:g} s"
-            ) from None
-        except LabiocError:
-            raise self._refusal(label) from None
+            busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {QUEUE_TIMEOUT:g} s")
+            self._count(busy)
+            raise busy from None
+        except LabiocError as error:
+            raise self._refusal(label, error) from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on()
@@ -253,18 +258,29 @@ class Port:
                     turn.set_result(None)
                     return
 
-    def _refusal(self, label: Callable[[], str]) -> LabiocError:
-        error = self.error
-        assert error is not None
+    def _refusal(self, label: Callable[[], str], error: LabiocError) -> LabiocError:
         return type(error)(f"{self.name}: {label()}: not asked, since {error}")
 
-    def _fail(
-        self, kind: type[LabiocError], label: Callable[[], str], request: Request, what: str
-    ) -> LabiocError:
-        error = kind(f"{self.name}: {label()}: {what}; sent {request.payload!r}")
-        self._count(error)
-        self._suspect(error if isinstance(error, LinkError) else None)
-        return error
+    def _named(
+        self, error: BaseException, label: Callable[[], str], request: Request, urgent: bool
+    ) -> BaseException:
+        """Return what broke an exchange as an error that says which one, and count it."""
+        kind: type[LabiocError]
+        what = str(error)
+        match error:
+            case LinkDown():
+                kind = WriteCut if urgent else LinkDown
+            case TruncatedReply() | ReplyError():
+                kind = type(error)
+            case TimeoutError():
+                kind, what = ReplyTimeout, f"no reply within {self.protocol.timeout:g} s"
+            case ValueError():
+                kind, what = ReplyError, f"expected {request.answers} answers, got {what!r}"
+            case _:
+                return error
+        named = kind(f"{self.name}: {label()}: {what}; sent {request.payload!r}")
+        self._count(named)
+        return named
 
     def _count(self, error: LabiocError) -> None:
         self.statistics.errors[type(error).__name__] += 1
@@ -335,8 +351,7 @@ class Port:
             )
         if self._confirm is not None:
             try:
-                await self._exchanger.send(self._confirm.payload)
-                await self._exchanger.receive(self.protocol.timeout)
+                await self._ask(self._exchanger, self._confirm)
             except TimeoutError:
                 raise ReplyTimeout(f"no reply to {self._confirm.payload!r}") from None
 
@@ -368,12 +383,14 @@ class Port:
     async def _raise_fence(self, exchanger: Exchanger) -> None:
         self.statistics.discarded += bool(exchanger.resynchronise())
         if self._identify is None or self._fence is None:
+            # also at a connect: behind a device server, an answer to the former connection may still come
             assert self.protocol.max_late is not None
-            if self.state is LinkState.SUSPECT:
-                await asyncio.sleep(self.protocol.max_late)
-                exchanger.resynchronise()
+            await asyncio.sleep(self.protocol.max_late)
+            exchanger.resynchronise()
             return
         ask, pattern = self._identify
+        if self._gap:
+            await asyncio.sleep(self._gap)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.protocol.timeout
         strange: bytes | None = None
@@ -385,9 +402,10 @@ class Port:
                 except ReplyError as error:
                     strange = str(error).encode()
                     continue
-                text = reply.decode(self.protocol.encoding)
+                text = self.protocol.text(reply)
                 if pattern.match(text):
                     self.identity, self._identity_line = text, reply
+                    self._quiet_until = time.perf_counter() + self._gap
                     return
                 strange = reply
                 self.statistics.discarded += 1
@@ -402,7 +420,8 @@ class Port:
 
     def _set_down(self, error: LabiocError) -> None:
         # an error is logged when it begins, not at each attempt
-        if type(self.error) is not type(error) or not self._attempted.is_set():
+        begins = self.state is not LinkState.DOWN or type(self.error) is not type(error)
+        if begins or not self._attempted.is_set():
             self._log.warning("%s: %s", self.name, error)
             self._count(error)
         self._set(LinkState.DOWN, error)

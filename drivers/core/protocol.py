@@ -85,12 +85,16 @@ class Lines:
             lines.append((text, int(answered)))
         return tuple(Request((text + end).encode(self.encoding), answers) for text, answers in lines)
 
+    def text(self, reply: bytes) -> str:
+        """Return a reply as text; bytes that are none in its encoding are shown as backslash escapes."""
+        return reply.decode(self.encoding, "backslashreplace")
+
     def answers(self, reply: bytes, count: int) -> list[str]:
         """Return the answers in one reply.
 
         Raises ValueError if there are not as many as were asked for.
         """
-        text = reply.decode(self.encoding)
+        text = self.text(reply)
         if count == 1 or self.join is None:
             return [text]
         texts = text.split(self.join)
@@ -99,6 +103,6 @@ class Lines:
         return texts
 
     @property
-    def forbidden(self) -> str:
-        """Characters that no value in a command may hold."""
-        return self.join or ""
+    def forbidden(self) -> tuple[str, ...]:
+        """Texts that no value in a command may hold: they would end it."""
+        return tuple({text for text in (self.join, self.eol, self.send_eol) if text})

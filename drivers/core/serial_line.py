@@ -120,8 +120,12 @@ async def open_serial(parts: SplitResult, framer: Callable[[], Framer], wire: lo
         opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
         raise
     exchanger = StreamExchanger(framer(), wire)
-    _Transport(loop, exchanger, line)
-    await asyncio.sleep(0)  # the transport makes the connection in the loop's next round
+    transport = _Transport(loop, exchanger, line)
+    try:
+        await asyncio.sleep(0)  # the transport makes the connection in the loop's next round
+    except asyncio.CancelledError:
+        transport.abort()
+        raise
     return exchanger
 
 

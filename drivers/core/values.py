@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+import numbers
 from abc import ABC, abstractmethod
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -95,12 +96,13 @@ class Float(ValueType[float]):
 
     def check(self, value: object) -> float:
         """Return the number. Raises ValueTypeError, LimitError (also for NaN and infinity)."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):  # NumPy's numbers count too
             raise ValueTypeError(f"expected a number, got {value!r}")
+        value = float(value)
         if not math.isfinite(value):
             raise LimitError(f"expected a finite number, got {value!r}")
         _within(value, self.limits, self.unit)
-        return float(value)
+        return value
 
     def agree(self, sent: float, kept: float) -> bool:
         """Compare to the decimals sent, or to the five digits that any instrument keeps."""
@@ -131,10 +133,11 @@ class Integer(ValueType[int]):
 
     def check(self, value: object) -> int:
         """Return the number. Raises ValueTypeError, LimitError."""
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise ValueTypeError(f"expected a whole number, got {value!r}")
+        value = int(value)
         _within(value, self.limits, self.unit)
-        return int(value)
+        return value
 
 
 class Bool(ValueType[bool]):
@@ -311,6 +314,8 @@ class Fields(ValueType[N]):
                 checked.append(value_type.check(item))
             except (ValueTypeError, LimitError) as error:
                 raise type(error)(f"{name}: {error}") from None
+            if isinstance(item, str) and self.separator in item:
+                raise LimitError(f"{name}: the instrument does not take {self.separator!r} in {item!r}")
         return self.kind(*checked)
 
     def agree(self, sent: N, kept: N) -> bool:
