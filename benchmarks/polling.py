@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from labioc.devices.core import Device, DeviceGroup, SubGroups, pv
@@ -119,11 +119,15 @@ def no_simulator(variant: str) -> Simulator:
 
 async def run_ioc(url: str, period: float) -> None:
     instrument = Instrument("bench", BenchDriver, bench_device(period), no_simulator, url)
-    async with Host([InstrumentConfig(instrument=instrument, url=url, prefix="BENCH:", name="bench")]) as host:
+    async with Host(
+        [InstrumentConfig(instrument=instrument, url=url, prefix="BENCH:", name="bench")]
+    ) as host:
         print(host.server.port, flush=True)
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
-            print(json.dumps([host.units[0].driver.port.statistics.exchanges, time.process_time()]), flush=True)
+            print(
+                json.dumps([host.units[0].driver.port.statistics.exchanges, time.process_time()]), flush=True
+            )
 
 
 # The client
@@ -199,7 +203,9 @@ def ioc_loop(url: str, seconds: float) -> tuple[float, float, float]:
 
     with role("--role", "ioc", "--url", url, "--period", 1e-6) as (process, _):
         counter = Monitor()
-        channels = [epics.PV(f"BENCH:{ch}:V", auto_monitor=True, form="time", callback=counter) for ch in CHANNELS]
+        channels = [
+            epics.PV(f"BENCH:{ch}:V", auto_monitor=True, form="time", callback=counter) for ch in CHANNELS
+        ]
         for channel in channels:
             channel.wait_for_connection(timeout=10)
         time.sleep(0.3)
@@ -263,7 +269,11 @@ def main() -> None:
 
 
 def measure(rounds: int, seconds: float, puts: int) -> None:
-    bare, waited, driver, ioc, cpu = [], [], [], [], {"bare": [], "driver": [], "ioc": []}
+    bare: list[float] = []
+    waited: list[float] = []
+    driver: list[float] = []
+    ioc: list[float] = []
+    cpu: dict[str, list[float]] = {"bare": [], "driver": [], "ioc": []}
     with role("--role", "instrument") as (_, port):
         url = f"tcp://127.0.0.1:{port}"
         for _ in range(rounds):
@@ -291,8 +301,8 @@ def measure(rounds: int, seconds: float, puts: int) -> None:
         ("IOC readings delivered to a libca monitor", ioc, cpu["ioc"]),
     ):
         rate = statistics.median(rates)
-        each = f"{1e6 * statistics.median(spent):.0f}" if spent else ""
-        print(f"| {name} | {rate:,.0f} | {rate / base:.2f} | {each} |")
+        microseconds = f"{1e6 * statistics.median(spent):.0f}" if spent else ""
+        print(f"| {name} | {rate:,.0f} | {rate / base:.2f} | {microseconds} |")
     print("\n| put to instrument | median ms | p99 ms |\n|---|---|---|")
     print("| instrument that answers at once, 20 PVs at 1 Hz | {:.2f} | {:.2f} |".format(*percentiles(idle)))
     print("| instrument that takes 20 ms, 20 PVs at 1 Hz | {:.2f} | {:.2f} |".format(*percentiles(busy)))
@@ -303,9 +313,10 @@ if __name__ == "__main__":
     if "EPICS_CA_SERVER_PORT" not in os.environ:
         import socket
 
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM
-        ) as repeater:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as repeater,
+        ):
             server.bind(("127.0.0.1", 0))
             repeater.bind(("127.0.0.1", 0))
             os.environ["EPICS_CA_SERVER_PORT"] = str(server.getsockname()[1])

@@ -1,7 +1,7 @@
 """An IOC as its clients see it: readings, alarms, puts and their refusals, on a healthy link."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -33,9 +33,13 @@ async def host(
         yield running
 
 
+def shows(value: object) -> Callable[[Reading], bool]:
+    return lambda reading: bool(reading.value == value)
+
+
 async def until(client: Client, name: str, value: object) -> Reading:
     async with client.monitor(name) as events:
-        return await events.next(lambda reading: bool(reading.value == value))
+        return await events.next(shows(value))
 
 
 async def test_everything_is_valid_when_the_server_answers(host: Host, client: Client) -> None:
@@ -63,7 +67,7 @@ async def test_alarm_limits_have_hysteresis_and_severities(
             (9.0, AlarmStatus.LOW, AlarmSeverity.MINOR_ALARM),
         ):
             sim.level = level
-            reading = await events.next(lambda reading, level=level: bool(reading.value == level))
+            reading = await events.next(shows(level))
             assert (reading.status, reading.severity) == (status, severity)
 
 

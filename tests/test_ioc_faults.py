@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,12 +20,12 @@ INVALID = AlarmSeverity.INVALID_ALARM
 PVS = ("T:0:V", "T:3:V", "T:SP", "T:SP_RBV", "T:LEVEL", "T:SLOW", "T:BLIND", "T:RESET")
 
 
-def has(status: AlarmStatus) -> object:
-    return lambda reading: reading.status == status and reading.severity == INVALID
-
-
 def is_good(reading: Reading) -> bool:
     return bool(reading.severity == AlarmSeverity.NO_ALARM)
+
+
+def is_good_and_above(value: int) -> Callable[[Reading], bool]:
+    return lambda reading: is_good(reading) and reading.value > value
 
 
 class CutSimulator(NumberedSimulator):
@@ -109,10 +109,7 @@ async def test_no_pv_ever_shows_another_querys_answer_after_late_replies(
         for seconds in (0.3, 0.26, 0.6, 0.3, 0.9):  # all later than the time-out of 0.25 s
             sim.faults.delay_next(seconds)
             for events in watched:
-                newest = events.received[-1].value
-                await events.next(
-                    lambda reading, newest=newest: is_good(reading) and reading.value > newest + 20
-                )
+                await events.next(is_good_and_above(events.received[-1].value + 20))
         for channel, events in zip(CHANNELS, watched, strict=True):
             numbers = [reading.value % MILLION for reading in events.received if is_good(reading)]
             assert {reading.value // MILLION for reading in events.received} == {channel}

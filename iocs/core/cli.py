@@ -52,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="labioc", description="Laboratory instruments on EPICS.")
+    parser = argparse.ArgumentParser(
+        prog="labioc", description="Laboratory instruments on EPICS.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="serve an instrument as PVs")
+    run = commands.add_parser("run", help="serve an instrument as PVs", allow_abbrev=False)
     run.set_defaults(command=_run)
     run.add_argument("instrument", help="its name, as in labioc list")
     where = run.add_mutually_exclusive_group()
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_verbosity(run)
 
-    sim = commands.add_parser("sim", help="run a simulator")
+    sim = commands.add_parser("sim", help="run a simulator", allow_abbrev=False)
     sim.set_defaults(command=_sim)
     sim.add_argument("instrument", help="its name, as in labioc list")
     at = sim.add_mutually_exclusive_group()
@@ -98,18 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_verbosity(sim)
 
-    listing = commands.add_parser("list", help="list the instruments")
+    listing = commands.add_parser("list", help="list the instruments", allow_abbrev=False)
     listing.set_defaults(command=_list)
 
     describe = commands.add_parser(
-        "describe", help="list the PVs of an instrument and the wire commands behind them"
+        "describe", help="list the PVs of an instrument and the wire commands behind them", allow_abbrev=False
     )
     describe.set_defaults(command=_describe)
     describe.add_argument("instrument", help="its name, as in labioc list")
     describe.add_argument("--prefix", default="", help="what stands before the PV names")
     describe.add_argument("--variant", default="", help="the variant of the instrument")
 
-    demo = commands.add_parser("demo", help="a simulated temperature controller and its IOC, to play with")
+    demo = commands.add_parser(
+        "demo", help="a simulated temperature controller and its IOC, to play with", allow_abbrev=False
+    )
     demo.set_defaults(command=_demo)
 
     for name, text in (
@@ -117,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         ("put", "write a PV and wait until it is done"),
         ("monitor", "follow PVs"),
     ):
-        client = commands.add_parser(name, help=text)
+        client = commands.add_parser(name, help=text, allow_abbrev=False)
         client.set_defaults(command=_client, action=name)
         client.add_argument("pv", nargs=1 if name == "put" else "+", help="the PV's name")
         if name == "put":

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     class Context:
         """caproto's client on threads, which reconnects."""
 
-        def get_pvs(
-            self, *names: str, connection_state_callback: Callable[[Any, str], None]
-        ) -> list[Any]:
+        def get_pvs(self, *names: str, connection_state_callback: Callable[[Any, str], None]) -> list[Any]:
             """Connect to channels."""
 
         def disconnect(self) -> None:
@@ -93,7 +91,11 @@ def put(name: str, text: str, timeout: float) -> None:
     except CaprotoError as error:
         raise ClientError(f"{name}: the put was refused: {error}") from None
     if answer.status.code_with_severity & 1 == 0:
-        why = "it is read-only" if answer.status.name == "ECA_NOWTACCESS" else _reason(name) or answer.status.name
+        why = (
+            "it is read-only"
+            if answer.status.name == "ECA_NOWTACCESS"
+            else _reason(name) or answer.status.name
+        )
         raise ClientError(f"{name}: the put was refused: {why}")
     get([name], timeout)
 

@@ -30,6 +30,12 @@ class Unit:
         """Raises AddressError, DefinitionError or LimitError if the configuration cannot be right."""
         kind = config.instrument
         self.config = config
+        try:
+            config.prefix.format(**config.macros)
+        except (LookupError, ValueError) as error:
+            raise DefinitionError(
+                f"{config.name}: the prefix {config.prefix!r} needs a macro that is not given: {error}"
+            ) from None
         self.driver: Driver = kind.driver(config.url, name=config.name, variant=config.variant)
         self.device: Device = kind.device(config.prefix, driver=self.driver, macros=dict(config.macros))
         for name, (low, high) in config.limits.items():
