@@ -29,10 +29,10 @@ test: check
 	$(PY) -m pytest
 
 soak: $(STAMP)
-	$(PY) -m pytest -m soak tests/soak
+	$(PY) -m benchmarks.recovery
 
 bench: $(STAMP)
-	$(PY) benchmarks/polling.py
+	$(PY) -m benchmarks.polling
 
 clean:
 	rm -rf .venv build dist *.egg-info

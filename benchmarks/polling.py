@@ -137,7 +137,10 @@ async def run_ioc(url: str, period: float) -> None:
 def role(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run this script in another role; yields the process and the first line that it prints."""
     process = subprocess.Popen(
-        [sys.executable, __file__, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.polling", *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:

@@ -252,10 +252,9 @@ async def test_the_tutorials_files_fit_a_checkout(
         source = re.sub(r"from sh20\.(driver|device) import", r"from labioc.\1s.sh20 import", source)
         (checkout / "labioc" / room / "sh20.py").write_text(source)
     shutil.copy(package / "tests" / "worlds" / "sh20.py", checkout / "tests" / "worlds")
-    words = [sys.executable, "-m", "pytest", "-q", "-k", "sh20", "tests/test_contract.py"]
+    words = [sys.executable, "-m", "pytest", "-k", "sh20", "tests/test_contract.py"]
     status, output = await run(words, checkout)
-    assert status == 0, output
-    assert "no tests ran" not in output
+    assert status == 0, output  # it would be 5 if there were no tests
 
 
 async def test_the_tutorials_package_can_be_served_by_its_module(

@@ -11,7 +11,7 @@ Theory of operation
 4. A fence without an answer, or a lost connection, makes it DOWN: the keeper tries again and again, one attempt at a
    time, with exponential back-off and jitter. An attempt is: connect, fence. A connection alone proves nothing,
    since behind a device server the late bytes still come.
-5. While it is SUSPECT, reads wait for the fence a moment, writes to its end. After that, and while the port is
+5. While it is SUSPECT, reads wait for the fence for two usual round trips, writes to its end. After that, and while the port is
    DOWN, they fail at once with the error that caused it, instead of each waiting out a time-out of its own.
 6. A line that equals the identity is never the answer to another question: it is a late answer to a fence.
 """
@@ -45,7 +45,7 @@ from .protocol import Lines, Request
 CONNECT_TIMEOUT = 3.0
 QUEUE_TIMEOUT = 5.0
 FIRST_BACK_OFF = 0.2
-FENCE_PATIENCE = 0.1
+FENCE_PATIENCE = (0.005, 0.1)  # twice the last round trip, within these bounds
 LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3 s
 
 
@@ -369,7 +369,10 @@ class Port:
                 if lost.done():
                     raise LinkDown(f"{self.url} closed the connection")
                 self._trouble.clear()
-                patience = lost.get_loop().call_later(FENCE_PATIENCE, self._lose_patience)
+                patience = lost.get_loop().call_later(
+                    min(max(2 * self.statistics.round_trip, FENCE_PATIENCE[0]), FENCE_PATIENCE[1]),
+                    self._lose_patience,
+                )
                 try:
                     await self._raise_fence(self._exchanger)
                 finally:
