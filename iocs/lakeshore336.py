@@ -15,4 +15,4 @@ instrument = Instrument(
 )
 
 if __name__ == "__main__":
-    main(["run", instrument.name])
+    main(instrument)

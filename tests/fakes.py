@@ -9,7 +9,7 @@ from urllib.parse import SplitResult
 from labioc.drivers.core import Lines
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.framing import Framer
-from labioc.drivers.core.port import Port
+from labioc.drivers.core.port import LinkState, Port
 
 HANG = 20.0  # a guard against hanging, no expectation of time
 IDENTITY = "FAKE,1"
@@ -135,8 +135,8 @@ class Asker:
 
     def __init__(self, port: Port) -> None:
         self.port = port
-        self._changed = asyncio.Event()
-        port.on_change.append(self._changed.set)
+        self._states: asyncio.Queue[LinkState] = asyncio.Queue()
+        port.on_change.append(lambda: self._states.put_nowait(port.state))
 
     async def ask(self, text: str, *more: str, urgent: bool = False) -> list[str]:
         """Exchange one or several questions."""
@@ -151,12 +151,11 @@ class Asker:
                 self.port.protocol.requests((text, False)), lambda: f"value of {text}", urgent=True
             )
 
-    async def until(self, condition: Callable[[Port], bool]) -> None:
-        """Wait for a state of the port."""
+    async def until(self, state: LinkState) -> None:
+        """Wait for the next change to a state, of those not waited for yet."""
         async with asyncio.timeout(HANG):
-            while not condition(self.port):
-                self._changed.clear()
-                await self._changed.wait()
+            while await self._states.get() is not state:
+                pass
 
 
 @contextlib.asynccontextmanager

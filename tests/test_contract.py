@@ -13,11 +13,11 @@ from labioc.devices.core.table import describe
 from labioc.drivers.core import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 from labioc.drivers.core.errors import RefusedError
 from labioc.drivers.core.parameters import BoundReadback, BoundSetpoint
-from labioc.iocs.core.instrument import find_instrument, instrument_names
+from labioc.iocs.core.instrument import bundled_names, find_instrument
 
 PATIENCE = 20.0
 
-INSTRUMENTS = instrument_names()
+INSTRUMENTS = bundled_names()
 SPECS = [
     pytest.param(name, prefix, spec_name, id=f"{name}-{prefix}{spec_name}")
     for name in INSTRUMENTS

@@ -46,14 +46,6 @@ def silent_to(*questions: str) -> Callable[[str], str | None]:
     return lambda text: None if text in questions else echo(text)
 
 
-def up(port: Port) -> bool:
-    return port.state is LinkState.UP
-
-
-def down(port: Port) -> bool:
-    return port.state is LinkState.DOWN
-
-
 # turns
 
 
@@ -114,12 +106,18 @@ async def test_a_turn_is_waited_for_no_longer_than_allowed(
 async def test_a_cancelled_waiter_hands_its_turn_on(network: FakeNetwork) -> None:
     async with started() as fake:
         network.answer = silent_to("A?")
-        running = asyncio.create_task(fake.ask("A?"))
+
+        async def ask_and_cancel() -> None:
+            await fake.ask("A?")
+            second.cancel()  # it has the turn now, and does not know it yet
+
+        first = asyncio.create_task(ask_and_cancel())
         await network.link.asked("A?")
         second = asyncio.create_task(fake.ask("B?"))
         third = asyncio.create_task(fake.ask("C?"))
-        running.add_done_callback(lambda _: second.cancel())
+        await asyncio.sleep(0)
         network.link.say("a")
+        await first
         assert await third == ["c"]
         assert "B?" not in network.link.sent
 
@@ -130,7 +128,9 @@ async def test_a_cancelled_waiter_hands_its_turn_on(network: FakeNetwork) -> Non
 async def test_a_late_reply_is_dropped(network: FakeNetwork) -> None:
     async with started() as fake:
         network.answer = silent_to("A?")
-        with pytest.raises(ReplyTimeout, match=r"^fake: value of A\?: no reply within 0.1 s; sent b'A\?\\n'$"):
+        with pytest.raises(
+            ReplyTimeout, match=r"^fake: value of A\?: no reply within 0.1 s; sent b'A\?\\n'$"
+        ):
             await fake.ask("A?")
         network.answer = lambda text: ["late", IDENTITY] if text == "ID?" else echo(text)
         assert await fake.ask("B?", urgent=True) == ["b"]
@@ -242,10 +242,10 @@ async def test_an_instrument_without_identity_is_waited_out(
         assert await fake.ask("B?", urgent=True) == ["b"]
         assert sleeps == [2.5, 2.5]
         network.link.lose()
-        await fake.until(down)
-        await fake.until(up)
+        await fake.until(LinkState.DOWN)
+        await fake.until(LinkState.UP)
         assert sleeps.count(2.5) == 3
-        assert all(link.sent[0] != "ID?" for link in network.links)
+        assert [text for link in network.links for text in link.sent] == ["A?", "B?"]
 
 
 def test_a_protocol_needs_one_or_the_other() -> None:
@@ -295,7 +295,7 @@ async def test_another_variant_is_named(network: FakeNetwork) -> None:
 async def test_the_variant_that_is_expected(network: FakeNetwork) -> None:
     network.answer = lambda text: "FAKE,1,CARD"
     async with started(variant="card") as fake:
-        assert up(fake.port)
+        assert fake.port.state is LinkState.UP
         assert fake.port.identity == "FAKE,1,CARD"
 
 
@@ -309,7 +309,7 @@ async def test_an_instrument_that_says_nothing(network: FakeNetwork) -> None:
 async def test_what_comes_before_the_identity_is_dropped(network: FakeNetwork) -> None:
     network.answer = lambda text: ["noise", "+77.35", IDENTITY] if text == "ID?" else echo(text)
     async with started() as fake:
-        assert up(fake.port)
+        assert fake.port.state is LinkState.UP
         assert await fake.ask("B?") == ["b"]
 
 
@@ -321,7 +321,9 @@ async def test_while_it_is_down_everything_fails_at_once(network: FakeNetwork) -
     async with started() as fake:
         attempts = network.attempts
         for urgent in (False, True):
-            with pytest.raises(LinkDown, match=r"^fake: value of A\?: not asked, since cannot connect: no route"):
+            with pytest.raises(
+                LinkDown, match=r"^fake: value of A\?: not asked, since cannot connect: no route"
+            ):
                 await fake.ask("A?", urgent=urgent)
         assert network.attempts == attempts
         assert network.links == []
@@ -330,8 +332,8 @@ async def test_while_it_is_down_everything_fails_at_once(network: FakeNetwork) -
 async def test_a_lost_connection_comes_back_by_itself(network: FakeNetwork) -> None:
     async with started() as fake:
         network.link.lose()
-        await fake.until(down)
-        await fake.until(up)
+        await fake.until(LinkState.DOWN)
+        await fake.until(LinkState.UP)
         assert await fake.ask("A?") == ["a"]
         assert len(network.links) == 2
         assert fake.port.statistics.connects == 2
@@ -361,8 +363,8 @@ async def test_an_exchange_of_a_lost_connection_does_not_disturb_the_new_one(net
         first = network.link
         await first.asked("OLD?")
         first.lose()  # and the exchange does not know it yet
-        await fake.until(down)
-        await fake.until(up)
+        await fake.until(LinkState.DOWN)
+        await fake.until(LinkState.UP)
         running = asyncio.create_task(fake.ask("A?"))
         await network.link.asked("A?")
         waiting = asyncio.create_task(fake.ask("B?"))
@@ -437,7 +439,9 @@ async def test_close_ends_the_wait_for_the_first_attempt(network: FakeNetwork) -
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "labioc.port.fake" and r.levelno >= logging.INFO]
+    return [
+        r.getMessage() for r in caplog.records if r.name == "labioc.port.fake" and r.levelno >= logging.INFO
+    ]
 
 
 async def test_one_line_for_each_transition(
@@ -448,7 +452,7 @@ async def test_one_line_for_each_transition(
     async with started() as fake:
         await network.attempted(6)
         network.fault = None
-        await fake.until(up)
+        await fake.until(LinkState.UP)
         network.fault = LinkDown("cannot connect: no route")
         network.link.lose()
         await network.attempted(network.attempts + 6)
@@ -467,7 +471,7 @@ async def test_an_instrument_that_falls_silent_is_logged_once(
         network.answer = lambda text: None
         with pytest.raises(ReplyTimeout):
             await fake.ask("A?")
-        await fake.until(down)
+        await fake.until(LinkState.DOWN)
         attempts = network.attempts
         await network.attempted(attempts + 2)
     lines = [line for line in warnings(caplog) if "connected to" not in line]

@@ -201,7 +201,10 @@ async def test_junk_is_an_error_that_says_all(
             await getattr(bench, parameter).read()
         assert getattr(bench, parameter).error is caught.value
     assert isinstance(caught.value, ValueError)
-    assert str(caught.value) == f"Bench: {parameter}: {question!r} was answered with {junk!r}; expected {expected}"
+    assert (
+        str(caught.value)
+        == f"Bench: {parameter}: {question!r} was answered with {junk!r}; expected {expected}"
+    )
 
 
 async def test_a_bad_write_sends_nothing_and_says_where() -> None:

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 STRING_LENGTH = 39
 LONG_TEXT_LENGTH = 256
 MAX_STATES = 16
+DESC_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def _field_name(value_type: ValueType[Any], field: object, where: str) -> str:
         for name in value_type.fields:
             if getattr(value_type.kind, name) is field:
                 return name
-        raise DefinitionError(f"{where}: {field!r} is no field of {value_type.kind.__name__}")
+        fields = ", ".join(f"{value_type.kind.__name__}.{name}" for name in value_type.fields)
+        raise DefinitionError(f"{where}: field= is none of {fields}")
     raise DefinitionError(f"{where}: has no fields")
 
 
@@ -133,20 +135,27 @@ class Definition:
             raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
         if scan is not None and scan <= 0:
             raise DefinitionError(f"{where}: expected a scan period in seconds, or None; got {scan!r}")
-        desc = next((line for line in (spec.__doc__ or "").splitlines() if line), "").rstrip(".")[:40]
+        first_line = next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
+        self.desc = (first_line or spec.name.replace("_", " "))[:DESC_LENGTH]
         if isinstance(spec, Readback):
             value_type = spec.value
             if field is not None:
                 self.field = _field_name(value_type, field, where)
+                if isinstance(spec, Setpoint) and not spec.ask:
+                    raise DefinitionError(
+                        f"{where}: one field can't be set where the others can't be asked for"
+                    )
                 assert isinstance(value_type, Fields)
                 value_type = value_type.fields[self.field]
             self.form = _form(value_type, unit, where)
+            if alarm.checks and self.form.record not in (DoublePV, IntegerPV):
+                raise DefinitionError(f"{where}: alarm limits are for numbers, not for {value_type.expected}")
             text = unit if unit is not None else value_type.unit
             limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
             drive = (limits[0], limits[1]) if limits else None
             self.readback_info = RecordInfo(
                 self.form.rtyps[0],
-                desc=desc,
+                desc=self.desc,
                 egu=text if egu is None else egu,
                 prec=precision,
                 display=display or drive,
@@ -162,7 +171,7 @@ class Definition:
         """Return caproto's properties for the PVs of this line, by attribute name."""
         spec, form = self.spec, self.form
         if form is None:
-            info = RecordInfo("bo", desc=self.spec.__doc__ or "", states=("Idle", "Execute"))
+            info = RecordInfo("bo", desc=self.desc, states=("Idle", "Execute"))
             return {attribute: _property(EnumPV, self.name, 1, info)}
         if not isinstance(spec, Setpoint):
             return {attribute: _property(form.record, self.name, form.max_length, self.readback_info)}
@@ -221,6 +230,10 @@ class SubGroups:
     """A group of PVs for each channel: ``SubGroups(InputPVs, of=LakeShore336.inputs, prefix="IN{ch}:")``."""
 
     def __init__(self, group: type[DeviceGroup], *, of: Channels[Any, Any], prefix: str) -> None:
+        if not isinstance(of, Channels):
+            raise DefinitionError(
+                f"SubGroups of {group.__name__}: of= must be channels of a driver, not {of!r}"
+            )
         self.members = {
             str(key): SubGroup(group, prefix=prefix.replace("{ch}", str(key)), of=of[key])
             for key in (*of.keys, *(key for more in of.variants.values() for key in more))
@@ -249,6 +262,13 @@ class DeviceGroupMeta(PVGroupMeta):
                 raise DefinitionError(f"{name}.{attribute}: the name {attribute!r} is taken, choose another")
             del body[attribute]
             if isinstance(value, Definition):
+                twin = next(
+                    (a for a, line in lines.items() if line.name == value.name and a != attribute), None
+                )
+                if twin is not None:
+                    raise DefinitionError(
+                        f"{name}.{attribute} has the PV name {value.name!r}, which {twin} has already"
+                    )
                 lines[attribute] = value
                 body.update(value.properties(attribute))
             else:

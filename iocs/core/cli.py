@@ -29,14 +29,15 @@ class _Failure(Exception):
     """Something to tell the user in one line; the process ends with status 2."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(instrument: Instrument | None = None) -> None:
     """Run the command line and exit: status 0, or 2 with one line on standard error.
 
     Args:
-        argv: what comes before the words of the command line; all of it stands for `sys.argv` alone.
+        instrument: run this one, as ``labioc run`` does; for ``python -m`` on the module of an IOC.
     """
-    words = [*(argv or ()), *sys.argv[1:]]
+    words = sys.argv[1:] if instrument is None else ["run", instrument.name, *sys.argv[1:]]
     args = _parser().parse_args(words)
+    args.found = instrument
     _log_to_stderr(getattr(args, "verbose", 0), getattr(args, "quiet", False))
     try:
         args.command(args)
@@ -79,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", action="append", default=[], metavar="PV=LOW:HIGH", help="narrow the limits of a setpoint"
     )
     run.add_argument(
-        "--interfaces", nargs="+", default=[LOOPBACK], help="addresses to listen on (default: loopback)"
+        "--interfaces",
+        nargs="+",
+        default=_interfaces(),
+        help="addresses to listen on (default: EPICS_CAS_INTF_ADDR_LIST, or loopback)",
     )
     run.add_argument(
         "--list-pvs", action="store_true", help="print the names of the PVs once they are served"
@@ -136,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _interfaces() -> list[str]:
+    return os.environ.get("EPICS_CAS_INTF_ADDR_LIST", "").split() or [LOOPBACK]
+
+
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="count", default=0, help="log more; twice: every byte on the wire"
@@ -154,7 +162,7 @@ def _log_to_stderr(verbose: int, quiet: bool) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    instrument = find_instrument(args.instrument)
+    instrument = args.found or find_instrument(args.instrument)
     if not args.connect and not args.simulate:
         raise _Failure(f"where is the {instrument.name}? Give --connect {instrument.example}, or --simulate")
     asyncio.run(_serve(args, instrument))

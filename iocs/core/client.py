@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from labioc.devices.core.records import AlarmStatus
 from labioc.drivers.core.errors import LinkError, UserError
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
         words = [
             " ".join(values),
             unit,
-            f"[{SEVERITIES[alarm]} {answer.metadata.status.name}]" if alarm else "",
+            f"[{SEVERITIES[alarm]} {AlarmStatus(answer.metadata.status).name}]" if alarm else "",
         ]
         return " ".join(word for word in words if word)
 

@@ -73,7 +73,7 @@ def find_instrument(name: str) -> Instrument:
 
     Raises UnknownInstrument, with the names that there are.
     """
-    if name in _bundled():
+    if name in bundled_names():
         found = importlib.import_module(f"labioc.iocs.{name}").instrument
     else:
         plug_ins = entry_points(group=ENTRY_POINTS, name=name)
@@ -93,10 +93,11 @@ def find_instrument(name: str) -> Instrument:
 
 
 def instrument_names() -> list[str]:
-    """Return the names of all instruments, without loading them."""
-    return sorted({*_bundled(), *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    """Return the names of all instruments, other packages' included, without loading them."""
+    return sorted({*bundled_names(), *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
 
 
-def _bundled() -> set[str]:
+def bundled_names() -> list[str]:
+    """Return the names of the instruments that come with labioc."""
     modules = pkgutil.iter_modules(labioc.iocs.__path__)
-    return {module.name for module in modules if module.name not in NO_INSTRUMENTS}
+    return sorted(module.name for module in modules if module.name not in NO_INSTRUMENTS)

@@ -106,7 +106,9 @@ class _Circuit(VirtualCircuit):
                     await self.client.send(b"".join(answers))
                 if len(self.circuit._data) > MAX_REQUEST_BYTES:
                     raise caproto.RemoteProtocolError(f"a request of more than {MAX_REQUEST_BYTES} bytes")
-        except (OSError, caproto.CaprotoError, DisconnectedCircuit) as error:
+        except (ConnectionError, DisconnectedCircuit) as error:
+            log.debug("client %s is gone: %s", self.who, error)
+        except (OSError, caproto.CaprotoError) as error:
             log.info("dropped client %s: %s", self.who, error)
         except Exception:
             log.exception("dropped client %s", self.who)
