@@ -15,7 +15,7 @@ HANG = 20.0  # a guard against hanging, no expectation of time
 IDENTITY = "FAKE,1"
 PROTOCOL = Lines(eol="\n", timeout=0.1, identify=("ID?", "FAKE,"), join=";", variants={"card": "CARD"})
 
-Answer = Callable[[str], str | Sequence[str] | None]
+Answer = Callable[[str], str | Sequence[str] | Exception | None]
 
 
 class FakeLink:
@@ -50,10 +50,11 @@ class FakeLink:
         self._news.set()
         reply = self.answer(text)
         if reply is not None:
-            self.say(*([reply] if isinstance(reply, str) else reply))
+            self.say(*([reply] if isinstance(reply, str | Exception) else reply))
 
     async def receive(self, timeout: float) -> bytes:
-        message = await asyncio.wait_for(self._came.get(), timeout)
+        async with asyncio.timeout(timeout):
+            message = await self._came.get()
         if isinstance(message, Exception):
             raise message
         return message

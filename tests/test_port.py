@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from tests.fakes import IDENTITY, PROTOCOL, FakeNetwork, echo, identify, started
 
-from labioc.drivers.core import Lines, port as port_module
+from labioc.drivers.core import Lines
+from labioc.drivers.core import port as port_module
 from labioc.drivers.core.errors import (
     DefinitionError,
     LinkDown,
@@ -60,14 +61,14 @@ async def test_one_exchange_at_a_time(network: FakeNetwork) -> None:
         network.link.say("a")
         await network.link.asked("B?")
         network.link.say("b")
-        assert await asyncio.gather(first, second) == [["a"], ["b"]]
+        assert [await first, await second] == [["a"], ["b"]]
 
 
 async def test_the_requests_of_an_exchange_stay_together(network: FakeNetwork) -> None:
     apart = Lines(eol="\n", timeout=1.0, identify=("ID?", "FAKE,"))
     async with started(apart) as fake:
-        both = await asyncio.gather(fake.ask("A?", "B?"), fake.ask("C?", "D?"))
-        assert both == [["a", "b"], ["c", "d"]]
+        first, second = await asyncio.gather(fake.ask("A?", "B?"), fake.ask("C?", "D?"))
+        assert first + second == ["a", "b", "c", "d"]
         assert network.link.sent == ["ID?", "A?", "B?", "C?", "D?"]
 
 
@@ -209,10 +210,10 @@ async def test_a_joined_reply_with_another_number_of_answers(network: FakeNetwor
 
 @pytest.mark.parametrize("kind", [ReplyError, TruncatedReply])
 async def test_a_reply_that_breaks_the_framing(
-    network: FakeNetwork, kind: type[ReplyError | TruncatedReply]
+    network: FakeNetwork, kind: type[ReplyError] | type[TruncatedReply]
 ) -> None:
     async with started() as fake:
-        network.answer = lambda text: [kind("half a line")] if text == "A?" else echo(text)  # type: ignore[list-item,return-value]
+        network.answer = lambda text: kind("half a line") if text == "A?" else echo(text)
         with pytest.raises(kind, match=r"^fake: value of A\?: half a line; sent b'A\?\\n'$"):
             await fake.ask("A?")
         assert await fake.ask("B?") == ["b"]
@@ -375,7 +376,7 @@ async def test_an_exchange_of_a_lost_connection_does_not_disturb_the_new_one(net
         assert network.link.sent == ["ID?", "A?"]
         network.answer = echo
         network.link.say("a")
-        assert await asyncio.gather(running, waiting) == [["a"], ["b"]]
+        assert [await running, await waiting] == [["a"], ["b"]]
         assert network.link.sent == ["ID?", "A?", "B?"]
 
 

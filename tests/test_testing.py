@@ -52,11 +52,14 @@ async def test_something_else_was_sent() -> None:
 
 
 async def test_something_else_was_sent_and_the_error_was_swallowed() -> None:
-    with pytest.raises(AssertionError, match=r"(?s)  TEMP\?.*\+ STOP;ERR\?"):
+    async def test() -> None:
         async with transcript(Heater, [("TEMP?", "4.2")], identity=IDENTITY) as heater:
             await heater.temperature.read()
             with pytest.raises(ReplyTimeout):
                 await heater.stop.execute()
+
+    with pytest.raises(AssertionError, match=r"(?s)  TEMP\?.*\+ STOP;ERR\?"):
+        await test()
 
 
 async def test_a_line_was_not_used() -> None:

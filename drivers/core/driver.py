@@ -122,11 +122,13 @@ class Block:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Raises DefinitionError if an attribute hides one of labioc's own."""
         super().__init_subclass__(**kwargs)
+        own = dict(vars(cls))
+        for name, attribute in own.items():
+            if isinstance(attribute, (Parameter, Channels)) and name in RESERVED:
+                raise DefinitionError(f"{cls.__name__}.{name}: the name {name!r} is reserved")
         cls.specs = dict(cls.specs)
-        for name, attribute in vars(cls).items():
+        for name, attribute in own.items():
             if isinstance(attribute, (Parameter, Channels)):
-                if name in RESERVED:
-                    raise DefinitionError(f"{cls.__name__}.{name}: the name {name!r} is reserved")
                 if attribute.owner is not cls or attribute.name != name:
                     first = f"{attribute.owner.__name__}.{attribute.name}"
                     raise DefinitionError(f"{cls.__name__}.{name} and {first} are one and the same object")

@@ -224,7 +224,13 @@ async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logg
         opener: Opener = _plug_ins()[parts.scheme].load()
         return await opener(parts, framer)
     except OSError as error:
-        raise LinkDown(f"cannot connect: {error.strerror or error}") from error
+        # asyncio's own text says only which address; a resolver's errors have numbers of their own, below 0
+        why = (
+            os.strerror(error.errno)
+            if error.errno is not None and error.errno > 0
+            else error.strerror or error
+        )
+        raise LinkDown(f"cannot connect: {why}") from error
 
 
 async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:

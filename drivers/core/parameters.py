@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Self, TypeVar, cast, overload
 
 from .errors import (
     DefinitionError,
@@ -49,7 +49,7 @@ class Parameter:
         if not self.name:
             self.name, self.owner = name, owner
 
-    def __set__(self, instance: object, value: object) -> NoReturn:
+    def __set__(self, instance: object, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is not assigned to: use await {self.name}.write(...), or put(...)")
 
     @property

@@ -11,8 +11,9 @@ Theory of operation
 4. A fence without an answer, or a lost connection, makes it DOWN: the keeper tries again and again, one attempt at a
    time, with exponential back-off and jitter. An attempt is: connect, fence. A connection alone proves nothing,
    since behind a device server the late bytes still come.
-5. While it is SUSPECT, reads wait for the fence for two usual round trips, writes to its end. After that, and while the port is
-   DOWN, they fail at once with the error that caused it, instead of each waiting out a time-out of its own.
+5. While it is SUSPECT, reads wait for the fence for two usual round trips, writes to its end. After that, and while
+   the port is DOWN, they fail at once with the error that caused it, instead of each waiting out a time-out of its
+   own.
 6. A line that equals the identity is never the answer to another question: it is a late answer to a fence.
 """
 
@@ -122,8 +123,10 @@ class Port:
     async def close(self) -> None:
         """Stop, close the link, and fail whoever still waits."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            while not self._keeper.done():
+                # again and again: asyncio.wait_for, in an exchanger from outside, swallows it before Python 3.12
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper], timeout=0.1)
             self._keeper = None
         self._attempted.set()
         await self._hang_up()

@@ -57,8 +57,13 @@ class Lines:
         """Raises DefinitionError if the next question could get an earlier one's answer."""
         if self.identify is None and self.max_late is None:
             raise DefinitionError("a protocol needs identify, or max_late where no question names itself")
-        if not self.eol or self.timeout <= 0:
-            raise DefinitionError(f"expected a terminator and a time-out, got {self.eol!r}, {self.timeout!r}")
+        if not self.eol or not isinstance(self.timeout, (int, float)) or self.timeout <= 0:
+            raise DefinitionError(
+                f"expected a terminator, and a time-out in seconds; got {self.eol!r} and {self.timeout!r}"
+            )
+        for pair in (self.identify, self.confirm):
+            if pair is not None and not (isinstance(pair, tuple) and len(pair) == 2):
+                raise DefinitionError(f"expected a question and what its answer must be, got {pair!r}")
         for pattern in (*(self.identify or ())[1:], *self.variants.values()):
             try:
                 re.compile(pattern)

@@ -12,6 +12,7 @@ import asyncio
 import functools
 import logging
 import os
+import termios
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl
@@ -60,7 +61,8 @@ def settings(parts: SplitResult) -> dict[str, Any]:
 
     Raises AddressError, naming the setting, what was expected and what came.
     """
-    url = parts.geturl()
+    # geturl() would lose two of the three slashes
+    url = f"serial://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
     if parts.netloc or not parts.path.strip("/"):
         raise AddressError(f"cannot open {url!r}: expected serial:///dev/... (three slashes, then the path)")
     found: dict[str, Any] = {"exclusive": True}
@@ -101,7 +103,7 @@ class _Transport(serial_asyncio.SerialTransport):  # type: ignore[misc]  # it sh
         if not self._closing:
             try:
                 self._serial.reset_output_buffer()
-            except (OSError, serial.SerialException) as error:
+            except (OSError, termios.error) as error:  # the device is gone; termios.error is no OSError
                 exc = exc or error
             super()._abort(exc)
 

@@ -63,6 +63,12 @@ def _plain(text: str) -> str:
     return text
 
 
+def _ordered(limits: Limits | None) -> Limits | None:
+    if limits is not None and not limits[0] <= limits[1]:
+        raise DefinitionError(f"expected limits as (lowest, highest), got {limits}")
+    return limits
+
+
 def _within(value: float, limits: Limits | None, unit: str) -> None:
     if limits is not None and not limits[0] <= value <= limits[1]:
         raise LimitError(f"{value:g} is beyond the limits {limits[0]:g} to {limits[1]:g} {unit}".rstrip())
@@ -82,7 +88,11 @@ class Float(ValueType[float]):
     def __init__(self, unit: str = "", spec: str = ".6g", *, limits: Limits | None = None) -> None:
         self.unit = units.check(unit)
         self.spec = spec
-        self.limits = limits
+        self.limits = _ordered(limits)
+        try:
+            format(1.0, spec)
+        except ValueError:
+            raise DefinitionError(f"{spec!r} is no format of a number; expected one like '.3f'") from None
         decimals = spec.strip(".f")
         self._resolution = 10.0 ** -int(decimals) if spec.endswith("f") and decimals.isdigit() else 0.0
 
@@ -121,7 +131,7 @@ class Integer(ValueType[int]):
 
     def __init__(self, unit: str = "", *, limits: tuple[int, int] | None = None) -> None:
         self.unit = units.check(unit)
-        self.limits = limits
+        self.limits = _ordered(limits)
 
     def decode(self, text: str) -> int:
         """Return the number in a reply."""
@@ -208,13 +218,15 @@ class Enum(ValueType[E]):
     """
 
     def __init__(self, states: type[E]) -> None:
+        if not (isinstance(states, type) and issubclass(states, enum.Enum)):
+            raise DefinitionError(f"expected an enumeration, got {states!r}")
         self.states = states
         self._by_code: dict[Any, E] = {member.value: member for member in states}
         kinds = {type(code) for code in self._by_code}
         if kinds not in ({int}, {str}):
             raise DefinitionError(f"{states.__name__}: expected codes that are all numbers or all texts")
         self._numeric = kinds == {int}
-        self.expected = f"one of {', '.join(str(code) for code in self._by_code)}"
+        self.expected = f"one of {', '.join(f'{code} ({m.name})' for code, m in self._by_code.items())}"
 
     def decode(self, text: str) -> E:
         """Return the state in a reply."""
