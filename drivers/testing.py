@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import itertools
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -64,7 +65,9 @@ async def transcript(
         raise AssertionError(script.difference())
 
 
-async def open_transcript(parts: SplitResult, framer: Callable[[], Framer]) -> ScriptExchanger:
+async def open_transcript(
+    parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger
+) -> ScriptExchanger:
     """Open the link of a URL ``transcript://...``; for the entry point group ``labioc.links``."""
     return ScriptExchanger(_scripts[parts.netloc])
 

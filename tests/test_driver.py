@@ -10,6 +10,7 @@ from labioc.drivers.core import (
     Channels,
     Command,
     Driver,
+    Enum,
     Fields,
     Float,
     Lines,
@@ -127,6 +128,40 @@ def no_regular_expression() -> None:
     Lines(eol="\n", identify=("ID?", "(X"))
 
 
+def a_text_as_timeout() -> None:
+    Lines(eol="\n", timeout="1 s", max_late=1.0)  # type: ignore[arg-type]
+
+
+def half_an_identity() -> None:
+    Lines(eol="\n", identify="*IDN?")  # type: ignore[arg-type]
+
+
+def limits_the_wrong_way_round() -> None:
+    Float("K", limits=(3, 0))
+
+
+def no_format() -> None:
+    Float("K", "%.3f")
+
+
+def no_enumeration() -> None:
+    Enum(int)  # type: ignore[type-var]
+
+
+def a_class_as_value_type() -> None:
+    Readback(Float, ask="T?")  # type: ignore[arg-type]
+
+
+def no_question() -> None:
+    Readback(Float(), ask="")
+
+
+def channel_of_an_instrument() -> None:
+    class Bad(Driver):
+        protocol = Lines(eol="\n", max_late=1.0)
+        value = Readback(Float(), ask="V? {ch}")
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -149,7 +184,15 @@ def no_regular_expression() -> None:
             "LakeShore336.inputs has no channel 'E'; expected one of A, B, C, D, D2, D3, D4, D5",
         ),
         (no_fence, "a protocol needs identify, or max_late"),
-        (no_terminator, "expected a terminator and a time-out, got '', 1.0"),
+        (no_terminator, "expected a terminator, and a time-out in seconds; got '' and 1.0"),
+        (a_text_as_timeout, "a time-out in seconds; got .* and '1 s'"),
+        (half_an_identity, r"expected a question and what its answer must be, got '\*IDN\?'"),
+        (limits_the_wrong_way_round, r"expected limits as \(lowest, highest\), got \(3, 0\)"),
+        (no_format, "'%.3f' is no format of a number"),
+        (no_enumeration, "expected an enumeration, got <class 'int'>"),
+        (a_class_as_value_type, r"expected a value type such as Float\(\), got <class"),
+        (no_question, "a readback needs a question"),
+        (channel_of_an_instrument, r"Bad.value: \{ch\} stands for a channel"),
         (no_regular_expression, r"'\(X' is no regular expression"),
     ],
 )

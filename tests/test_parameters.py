@@ -383,3 +383,29 @@ def test_a_script_whose_instrument_is_off() -> None:
         with pytest.raises(LinkDown, match="oven: cannot connect: Connection refused"):
             with Oven.connect(url):
                 pytest.fail("nobody listens there")
+
+
+class Masked(Driver):
+    """Bit 1 is a fault of the probe, bit 2 says that the heater is on."""
+
+    protocol = Lines(eol="\n", join=";", identify=("*IDN?", "MASKED"))
+    status = Readback(Integer(), ask="STAT?")
+    temperature = Readback(Float("K"), ask="TEMP?", valid_if=status.without(1))
+
+
+async def test_a_reading_that_is_not_valid_leaves_the_last_good_value_and_its_time() -> None:
+    lines = [("STAT?;TEMP?", "2;77.3"), ("STAT?;TEMP?", "3;0.0")]
+    async with transcript(Masked, lines, identity="MASKED") as masked:
+        assert await masked.temperature.read() == 77.3
+        good = masked.temperature.stamp
+        with pytest.raises(ReadingInvalid, match="not valid, since status is 3"):
+            await masked.temperature.read()
+        assert (masked.temperature.value, masked.temperature.stamp) == (77.3, good)
+
+
+async def test_a_first_reading_that_is_not_valid_leaves_no_value() -> None:
+    async with transcript(Masked, [("STAT?;TEMP?", "1;0.0")], identity="MASKED") as masked:
+        with pytest.raises(ReadingInvalid):
+            await masked.temperature.read()
+        with pytest.raises(LookupError, match="was not read yet"):
+            _ = masked.temperature.value

@@ -113,5 +113,5 @@ async def test_the_wrong_identity_is_refused() -> None:
 
 def test_the_scheme_comes_from_an_entry_point() -> None:
     assert parse("transcript://any").scheme == "transcript"
-    with pytest.raises(AddressError, match="known schemes: serial, tcp, transcript"):
+    with pytest.raises(AddressError, match=r"known schemes: serial, tcp\)"):
         parse("pigeon://any")

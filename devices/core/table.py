@@ -14,6 +14,7 @@ def describe(device: Device) -> list[tuple[str, ...]]:
     """Return a row for each PV of a device, in the order of `HEADINGS`."""
     rows = [row for entry in device.entries for row in _rows(entry)]
     known = {row[0] for row in rows}
+    # the device's own: what labioc says of the link and of refused puts
     rows += [_row(pv, "read", "") for name, pv in device.pvdb.items() if name not in known]
     return rows
 
@@ -37,5 +38,5 @@ def _row(pv: PV, access: str, wire: str) -> tuple[str, ...]:
         for name in ("lolo", "low", "high", "hihi")
         if (value := getattr(alarm, name)) is not None
     ]
-    scan = "" if access == "put" else "at connect" if info.scan == "Passive" else f"{info.scan} s"
+    scan = f"{info.scan} s" if info.scan != "Passive" else "at connect" if wire and access == "read" else ""
     return (pv.pvname, info.rtyp, info.egu, limits, " ".join(set_alarms), scan, access, wire)

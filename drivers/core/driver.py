@@ -190,6 +190,11 @@ class Driver(Block):
         super().__init_subclass__(**kwargs)
         if not isinstance(getattr(cls, "protocol", None), Lines):
             raise DefinitionError(f"{cls.__name__} needs a protocol, as in protocol = Lines(...)")
+        for spec in cls.specs.values():
+            if any("{ch}" in text for text in spec.wire("{ch}")):
+                raise DefinitionError(
+                    f"{cls.__name__}.{spec.name}: {{ch}} stands for a channel; an instrument is none"
+                )
         for channels in cls.channel_specs().values():
             unknown = channels.variants.keys() - cls.protocol.variants.keys()
             if unknown:

@@ -1,7 +1,7 @@
 """Links: a URL becomes an exchanger, the one thing that a port talks through.
 
 ``tcp://host:port`` and ``serial:///dev/ttyUSB0?baudrate=57600&bytesize=7&parity=O`` are built in. Another
-scheme comes from a package's entry point in the group ``labioc.links``: a callable like `open_tcp`.
+scheme comes from a package's entry point in the group ``labioc.links``: an `Opener`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -48,7 +49,8 @@ class Exchanger(Protocol):
         """Close at once; bounded, also with unsent output."""
 
 
-Opener = Callable[[SplitResult, Callable[[], Framer]], Awaitable[Exchanger]]
+Opener = Callable[[SplitResult, Callable[[], Framer], logging.Logger], Awaitable[Exchanger]]
+"""Opens what a URL names; for a byte stream the framer cuts it; the bytes go to the logger at DEBUG level."""
 
 
 class StreamExchanger(asyncio.Protocol):
@@ -180,7 +182,8 @@ def parse(url: str) -> SplitResult:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("tcp", "serial") and parts.scheme not in _plug_ins():
-        known = ", ".join(sorted({"tcp", "serial", *_plug_ins()}))
+        others = {n for n, entry in _plug_ins().items() if entry.dist is None or entry.dist.name != "labioc"}
+        known = ", ".join(sorted({"tcp", "serial"} | others))
         raise AddressError(
             f"cannot connect to {url!r}: expected a URL like tcp://host:port or"
             f" serial:///dev/ttyUSB0?baudrate=9600 (known schemes: {known})"
@@ -222,7 +225,7 @@ async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logg
 
             return await serial_line.open_serial(parts, framer, wire)
         opener: Opener = _plug_ins()[parts.scheme].load()
-        return await opener(parts, framer)
+        return await opener(parts, framer, wire)
     except OSError as error:
         # asyncio's own text says only which address; a resolver's errors have numbers of their own, below 0
         why = (
@@ -249,5 +252,6 @@ async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logg
     return exchanger
 
 
+@lru_cache(maxsize=1)
 def _plug_ins() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

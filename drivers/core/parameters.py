@@ -67,11 +67,11 @@ class Parameter:
 
 
 class Condition:
-    """That another readback has a certain value, as in ``valid_if=status == 0``."""
+    """What another readback must be, as in ``valid_if=status == 0`` or ``valid_if=status.without(Fault.OPEN)``."""
 
-    def __init__(self, readback: Readback[Any], value: object) -> None:
+    def __init__(self, readback: Readback[Any], holds: Callable[[Any], bool]) -> None:
         self.readback = readback
-        self.value = value
+        self.holds = holds
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a condition on a readback is for valid_if=..., it is neither true nor false")
@@ -92,12 +92,20 @@ class Readback(Parameter, Generic[T]):
         self, value: ValueType[T], *, ask: str, valid_if: Condition | None = None, doc: str = ""
     ) -> None:
         super().__init__(doc)
+        if not isinstance(value, ValueType):
+            raise DefinitionError(f"expected a value type such as Float(), got {value!r} (asked by {ask!r})")
+        if not ask and type(self) is Readback:
+            raise DefinitionError("a readback needs a question: ask=...")
         self.value = value
         self.ask = ask
         self.valid_if = valid_if
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # it reads as the manual does
-        return Condition(self, other)
+        return Condition(self, lambda value: bool(value == other))
+
+    def without(self, bits: int) -> Condition:
+        """Return the condition that none of these bits is set."""
+        return Condition(self, lambda value: not value & bits)
 
     __hash__ = object.__hash__
 
@@ -309,7 +317,8 @@ class BoundReadback(Bound, Generic[T]):
         self._decode = spec.value.decode
         self._valid_if = spec.valid_if
         self._function = spec.function if isinstance(spec, Computed) else None
-        self._condition: tuple[BoundReadback[Any], object] | None = None
+        self._condition: tuple[BoundReadback[Any], Callable[[Any], bool]] | None = None
+        self._taken: T | None = None
         self._inputs: tuple[BoundReadback[Any], ...] = ()
         self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
@@ -332,7 +341,7 @@ class BoundReadback(Bound, Generic[T]):
             asked = self._questions(self._spec.inputs)
         elif self._valid_if is not None:
             first = self._sibling(self._valid_if.readback)
-            self._condition = (first, self._valid_if.value)
+            self._condition = (first, self._valid_if.holds)
             asked = (first, self)
         else:
             asked = (self,) if self.ask else ()
@@ -370,29 +379,35 @@ class BoundReadback(Bound, Generic[T]):
     def take(self, answer: str, stamp: float) -> None:
         """Take the answer of the instrument."""
         try:
-            self._value = self._decode(answer)
-        except ValueError:
+            self._taken = self._decode(answer)
+        except Exception as why:  # a value type from outside may fail in its own way
+            hint = "" if isinstance(why, ValueError) else f" ({why!r})"
             self.error = ReplyError(
                 f"{self.block.driver.name}: {self._label}: {self.ask!r} was answered with {answer[:200]!r};"
-                f" expected {self.value_type.expected}"
+                f" expected {self.value_type.expected}{hint}"
             )
             self.alone = True
             self.block.driver.port.distrust(self.error)
         else:
             self.error = None
             self.alone = False
-            self.stamp = stamp
 
-    def judge(self) -> None:
-        """Look at the reading beside those that came with it."""
-        if self._condition is not None and self.error is None:
-            other, expected = self._condition
+    def judge(self, stamp: float) -> None:
+        """Look at the reading beside those that came with it, and keep it if it is good."""
+        if self.error is not None:
+            return
+        if self._condition is not None:
+            other, holds = self._condition
             if other.error is not None:
                 self.error = other.error
-            elif other.value != expected:
+                return
+            if not holds(other.value):
                 self.error = ReadingInvalid(
                     f"{self.block.driver.name}: {self._label}: not valid, since {other.label} is {other.value!r}"
                 )
+                return
+        self._value = self._taken
+        self.stamp = stamp
 
     def announce(self) -> None:
         """Tell whoever listens."""
@@ -417,7 +432,7 @@ class BoundReadback(Bound, Generic[T]):
             try:
                 self._value = self._function(*(readback.value for readback in self._inputs))
                 self.stamp = stamp
-            except (ArithmeticError, LookupError, ValueError) as why:
+            except Exception as why:  # the instrument's numbers may not suit the function
                 error = ReplyError(f"{self.block.driver.name}: {self._label}: does not compute: {why!r}")
         self.error = error
         self.alone = False
@@ -467,7 +482,10 @@ class BoundSetpoint(BoundReadback[T]):
             if self.limits is not None and isinstance(checked, (int, float)):
                 low, high = self.limits
                 if not low <= checked <= high:
-                    raise LimitError(f"{checked:g} is beyond the station's limits {low:g} to {high:g}")
+                    unit = self.value_type.unit
+                    raise LimitError(
+                        f"{checked:g} is beyond the station's limits {low:g} to {high:g} {unit}".rstrip()
+                    )
             text = self.value_type.encode(checked)
             for forbidden in self.block.driver.protocol.forbidden:
                 if forbidden in text:
@@ -547,7 +565,7 @@ def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], 
     for readback, answer in zip(readbacks, answers, strict=True):
         readback.take(answer, stamp)
     for readback in readbacks:
-        readback.judge()
+        readback.judge(stamp)
     publish(readbacks, stamp)
 
 

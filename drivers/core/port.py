@@ -419,9 +419,12 @@ class Port:
             if strange is None:
                 what = str(error) or f"no reply to {ask!r} within {self.protocol.timeout:g} s"
                 raise ReplyTimeout(f"{what} ({self.url})") from None
+            hint = (
+                "" if strange.isascii() else " (which is no text: has the line the right speed and parity?)"
+            )
             raise WrongInstrument(
                 f"expected an instrument that answers {ask!r} with {pattern.pattern!r};"
-                f" {self.url} answers {strange[:80]!r}"
+                f" {self.url} answers {strange[:80]!r}{hint}"
             ) from None
 
     def _set_down(self, error: LabiocError) -> None:

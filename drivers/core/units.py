@@ -22,8 +22,17 @@ KNOWN = frozenset(
     }
 )
 
-# Units of the laboratory that pint lacks: what counts, not what measures.
-EXTRA = ("step = [motor_step]", "microstep = [motor_microstep]", "digit = [converter_count]")
+# Units of the laboratory that pint lacks, or spells otherwise. The standard cubic centimetre is a flow of gas at
+# 0 degC and 101325 Pa (SEMI E12), which pint can compare with mbar*l/s.
+EXTRA = (
+    "Torr = torr",
+    "mTorr = 1e-3 * torr",
+    "sccm = 101325 Pa * 1e-6 m^3 / min",
+    "slm = 1000 * sccm",
+    "step = [motor_step]",
+    "microstep = [motor_microstep]",
+    "digit = [converter_count]",
+)
 
 
 @dataclass(frozen=True, slots=True)

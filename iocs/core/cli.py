@@ -44,11 +44,15 @@ def main(instrument: Instrument | None = None) -> None:
     except (LabiocError, _Failure) as error:
         print(f"labioc: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except BrokenPipeError:
+        # whoever read the output has enough of it; the interpreter must not complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         print(f"labioc: {error.strerror or error}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(0)
     sys.exit(0)
 
 
