@@ -86,6 +86,9 @@ class _Script:
         self._sent: list[str] = []
         self._fence = (protocol.identify[0], identity) if protocol.identify is not None else None
         self._greeting = deque([self._fence] if self._fence is not None else [])
+        if self._fence is not None and protocol.join is not None:
+            ask, join = self._fence[0], protocol.join
+            self._greeting.append((f"{ask}{join}{ask}", f"{identity}{join}{identity}"))
         if protocol.confirm is not None:
             self._greeting.append((protocol.confirm[0], ""))
         self.strayed = False

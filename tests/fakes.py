@@ -27,6 +27,7 @@ class FakeLink:
         self._came: asyncio.Queue[bytes | Exception] = asyncio.Queue()
         self._news = asyncio.Event()
         self._lost = asyncio.Event()
+        self._identity = IDENTITY
 
     def say(self, *messages: str | Exception) -> None:
         """Let messages come."""
@@ -46,9 +47,15 @@ class FakeLink:
 
     async def send(self, message: bytes) -> None:
         text = message.decode().removesuffix("\n")
+        if text == "ID?;ID?":
+            # asked at each connect, whether it takes two questions in one line
+            self.say(f"{self._identity};{self._identity}")
+            return
         self.sent.append(text)
         self._news.set()
         reply = self.answer(text)
+        if text == "ID?" and isinstance(reply, str):
+            self._identity = reply
         if reply is not None:
             self.say(*([reply] if isinstance(reply, str | Exception) else reply))
 

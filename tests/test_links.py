@@ -83,8 +83,8 @@ async def test_a_connection_closed_in_the_middle_of_a_reply() -> None:
 
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
-            if line == b"ID?\n":
-                writer.write(f"{IDENTITY}\n".encode())
+            if line.startswith(b"ID?"):
+                writer.write(line.replace(b"ID?", IDENTITY.encode()))
             elif served_once:
                 writer.write(b"b\n")
             else:

@@ -85,14 +85,14 @@ class Poller:
 
     async def _poll(self) -> None:
         loop = asyncio.get_running_loop()
-        protocol = self._device.driver.protocol
-        most = protocol.max_joined if protocol.join is not None else 1
+        max_joined = self._device.driver.protocol.max_joined
         heap = self._heap
         while True:
             now = loop.time()
             if self._port.state is LinkState.DOWN or not heap or heap[0].due > now:
                 await self._wait_until(heap[0].due if heap else math.inf)
                 continue
+            most = max_joined if self._port.joins else 1
             batch = [heapq.heappop(heap)]
             while len(batch) < most and heap and heap[0].due <= now:
                 batch.append(heapq.heappop(heap))

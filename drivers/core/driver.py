@@ -286,7 +286,7 @@ class Driver(Block):
         room = False
         for readback in readbacks:
             asked = dict.fromkeys(readback.asked)
-            apart = readback.alone or self.protocol.join is None
+            apart = readback.alone or not self.port.joins
             if room and not apart and len(groups[-1] | asked) <= self.protocol.max_joined:
                 groups[-1] |= asked
             elif asked:
@@ -302,7 +302,7 @@ class Driver(Block):
             raise silence
 
     async def _read_group(self, asked: tuple[BoundReadback[Any], ...]) -> None:
-        requests = self.protocol.requests(*((readback.ask, True) for readback in asked))
+        requests = self.protocol.requests(*((r.ask, True) for r in asked), joined=self.port.joins)
         try:
             await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked))
         except DeviceError:

@@ -271,12 +271,13 @@ class Bound:
 
     async def _tell(self, text: str, refresh: tuple[BoundReadback[Any], ...]) -> None:
         driver = self.block.driver
-        confirm = driver.protocol.confirm
+        confirm = driver.protocol.confirm if driver.port.confirms else None
         parts = [(text, False)]
         if confirm is not None:
             parts.append((confirm[0], True))
         parts += [(readback.ask, True) for readback in refresh]
-        answers = await driver.port.exchange(driver.protocol.requests(*parts), self._get_label, urgent=True)
+        requests = driver.protocol.requests(*parts, joined=driver.port.joins)
+        answers = await driver.port.exchange(requests, self._get_label, urgent=True)
         stamp = time.time()
         verdict = answers.pop(0) if confirm is not None else ""
         distribute(refresh, answers, stamp)
@@ -324,6 +325,7 @@ class BoundReadback(Bound, Generic[T]):
         self.alone = False
         self._asked: tuple[BoundReadback[Any], ...] = ()
         self._requests: tuple[Request, ...] = ()
+        self._separate: tuple[Request, ...] = ()
 
     @property
     def value(self) -> T:
@@ -346,7 +348,9 @@ class BoundReadback(Bound, Generic[T]):
         else:
             asked = (self,) if self.ask else ()
         self._asked = asked
-        self._requests = self.block.driver.protocol.requests(*((r.ask, True) for r in asked))
+        questions = [(readback.ask, True) for readback in asked]
+        self._requests = self.block.driver.protocol.requests(*questions)
+        self._separate = self.block.driver.protocol.requests(*questions, joined=False)
 
     @property
     def asked(self) -> tuple[BoundReadback[Any], ...]:
@@ -360,7 +364,8 @@ class BoundReadback(Bound, Generic[T]):
         """
         if not self._asked:
             raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
-        await read_all(self.block.driver.port, self._asked, self._requests, self._get_label)
+        port = self.block.driver.port
+        await read_all(port, self._asked, self._requests if port.joins else self._separate, self._get_label)
         if self.error is not None:
             raise self.error
         if not self.stamp:

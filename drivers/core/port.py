@@ -80,6 +80,14 @@ class Port:
         protocol: how it talks.
         name: the instrument's name, for errors and logs.
         variant: the variant of the instrument that is expected, or "".
+
+    Attributes:
+        state: what it is doing.
+        error: why it is not UP, or None.
+        identity: what the instrument calls itself.
+        joins: whether it takes several questions in one line.
+        confirms: whether it answers the question after a command.
+        on_change: called at each change of the state.
     """
 
     def __init__(self, url: str, protocol: Lines, *, name: str, variant: str = "") -> None:
@@ -97,6 +105,10 @@ class Port:
         self._identify = protocol.identify and (protocol.identify[0], re.compile(protocol.identify[1]))
         self._fence = protocol.requests((protocol.identify[0], True))[0] if protocol.identify else None
         self._confirm = protocol.requests((protocol.confirm[0], True))[0] if protocol.confirm else None
+        twice = (protocol.identify[0], True) if protocol.identify else None
+        self._joined = protocol.requests(twice, twice)[0] if twice and protocol.join is not None else None
+        self.joins = protocol.join is not None
+        self.confirms = protocol.confirm is not None
         self._variant = (variant, re.compile(protocol.variants[variant])) if variant else None
         self._identity_line = b""
         self._exchanger: Exchanger | None = None
@@ -352,11 +364,26 @@ class Port:
                 f"expected the variant {self._variant[0]!r}, which answers {self._variant[1].pattern!r};"
                 f" {self.url} answers {self.identity!r}"
             )
+        await self._learn(self._exchanger)
+
+    async def _learn(self, exchanger: Exchanger) -> None:
+        """Find out whether the instrument does all that its manual says; an old firmware or an emulator may not."""
+        if self._joined is not None:
+            both = f"{self.identity}{self.protocol.join}{self.identity}"
+            self.joins = await self._does(exchanger, self._joined, lambda text: text == both)
         if self._confirm is not None:
-            try:
-                await self._ask(self._exchanger, self._confirm)
-            except TimeoutError:
-                raise ReplyTimeout(f"no reply to {self._confirm.payload!r}") from None
+            # the answer is about what came before this connection
+            self.confirms = await self._does(exchanger, self._confirm, lambda text: True)
+
+    async def _does(self, exchanger: Exchanger, request: Request, is_right: Callable[[str], bool]) -> bool:
+        try:
+            if is_right(self.protocol.text(await self._ask(exchanger, request))):
+                return True
+        except (TimeoutError, TruncatedReply, ReplyError):
+            pass
+        self._log.warning("%s: no proper answer to %r: going on without", self.name, request.payload)
+        await self._raise_fence(exchanger)
+        return False
 
     async def _watch(self) -> None:
         """Wait for trouble and mend it with a fence, for as long as the connection stands."""

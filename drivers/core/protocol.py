@@ -74,18 +74,18 @@ class Lines:
         """Return a framer for what the instrument sends."""
         return LineFramer(self.eol.encode(self.encoding), MAX_MESSAGE)
 
-    def requests(self, *parts: tuple[str, bool]) -> tuple[Request, ...]:
+    def requests(self, *parts: tuple[str, bool], joined: bool = True) -> tuple[Request, ...]:
         """Return the messages for a row of parts, each a text and whether it is answered.
 
-        Parts are joined into as few lines as the instrument takes.
+        Parts are joined into as few lines as the instrument takes, or stand in a line each if not ``joined``.
         """
         end = self.eol if self.send_eol is None else self.send_eol
         lines: list[tuple[str, int]] = []
         for text, answered in parts:
-            if lines and self.join is not None and lines[-1][1] < self.max_joined:
-                joined = f"{lines[-1][0]}{self.join}{text}"
-                if len(joined) + len(end) <= self.max_send:
-                    lines[-1] = joined, lines[-1][1] + answered
+            if joined and lines and self.join is not None and lines[-1][1] < self.max_joined:
+                line = f"{lines[-1][0]}{self.join}{text}"
+                if len(line) + len(end) <= self.max_send:
+                    lines[-1] = line, lines[-1][1] + answered
                     continue
             lines.append((text, int(answered)))
         return tuple(Request((text + end).encode(self.encoding), answers) for text, answers in lines)
