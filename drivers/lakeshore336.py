@@ -47,7 +47,10 @@ class SensorType(IntEnum):
 
 
 class PreferredUnits(IntEnum):
-    """INTYPE, last field: the units of setpoint, alarms and limits. The driver's are kelvin."""
+    """INTYPE, last field: the units of the input's extremes and alarms, and of the setpoint that it controls.
+
+    This driver's setpoints and alarms are kelvin: leave the inputs at kelvin.
+    """
 
     KELVIN = 1
     CELSIUS = 2
@@ -196,14 +199,6 @@ class OutputMode(NamedTuple):
     powerup: bool
 
 
-class Tuning(IntEnum):
-    """ATUNE."""
-
-    P = 0
-    PI = 1
-    PID = 2
-
-
 class TuningStatus(NamedTuple):
     """TUNEST?"""
 
@@ -222,6 +217,11 @@ class Identity(NamedTuple):
     firmware: str
 
 
+def in_kelvin(setup: SensorSetup) -> bool:
+    """Tell whether an input's preferred units are those of this driver."""
+    return setup.units is PreferredUnits.KELVIN
+
+
 class Input(Channel):
     """A sensor input: A to D, with the 3062 card also D2 to D5."""
 
@@ -229,19 +229,7 @@ class Input(Channel):
     temperature = Readback(Float("K"), ask="KRDG? {ch}", valid_if=status == 0)
     sensor = Readback(Float(), ask="SRDG? {ch}", doc="In sensor units: V for a diode, ohm for an RTD")
     label = Setpoint(Text(15, forbidden='"'), ask="INNAME? {ch}", tell='INNAME {ch},"{value}"')
-    extremes = Readback(Fields(Extremes, low=Float("K"), high=Float("K")), ask="MDAT? {ch}")
-    limit = Setpoint(
-        Float("K", ".0f", limits=(0, 9999)),
-        ask="TLIMIT? {ch}",
-        tell="TLIMIT {ch},{value}",
-        doc="All outputs go off above it; 0 is no limit",
-    )
     curve = Setpoint(Integer(limits=(0, 59)), ask="INCRV? {ch}", tell="INCRV {ch},{value}")
-    filter = Setpoint(
-        Fields(Filter, on=Bool(), points=Integer(limits=(2, 64)), window=Integer("%", limits=(1, 10))),
-        ask="FILTER? {ch}",
-        tell="FILTER {ch},{value}",
-    )
     setup = Setpoint(
         Fields(
             SensorSetup,
@@ -249,11 +237,28 @@ class Input(Channel):
             autorange=Bool(),
             range=Integer(limits=(0, 8)),
             compensation=Bool(),
-            units=Enum(PreferredUnits),
+            units=Enum(PreferredUnits, settable=[PreferredUnits.KELVIN]),
         ),
         ask="INTYPE? {ch}",
         tell="INTYPE {ch},{value}",
         refreshes=[curve],
+    )
+    extremes = Readback(
+        Fields(Extremes, low=Float("K"), high=Float("K")),
+        ask="MDAT? {ch}",
+        valid_if=setup.where(in_kelvin),
+        doc="Lowest and highest reading",
+    )
+    limit = Setpoint(
+        Float("K", ".0f", limits=(0, 9999)),
+        ask="TLIMIT? {ch}",
+        tell="TLIMIT {ch},{value}",
+        doc="All outputs go off above it; 0 is no limit",
+    )
+    filter = Setpoint(
+        Fields(Filter, on=Bool(), points=Integer(limits=(2, 64)), window=Integer("%", limits=(1, 10))),
+        ask="FILTER? {ch}",
+        tell="FILTER {ch},{value}",
     )
     alarm_state = Readback(Fields(AlarmState, high=Bool(), low=Bool()), ask="ALARMST? {ch}")
     alarm = Setpoint(
@@ -298,7 +303,9 @@ class Output(Channel):
         tell="PID {ch},{value}",
     )
     manual = Setpoint(Float("%", ".2f", limits=(0, 100)), ask="MOUT? {ch}", tell="MOUT {ch},{value}")
-    autotune = Setpoint(Enum(Tuning), tell="ATUNE {ch},{value}")
+    tune_p = Command(tell="ATUNE {ch},0")
+    tune_pi = Command(tell="ATUNE {ch},1")
+    tune_pid = Command(tell="ATUNE {ch},2")
 
 
 class HeaterOutput(Output):
@@ -363,6 +370,7 @@ class LakeShore336(Driver):
         eol="\r\n",
         timeout=1.0,
         join=";",
+        serial={"baudrate": 57600, "bytesize": 7, "parity": "O"},  # 6.3.4
         gaps={"serial": 0.05},  # 6.3.5
         identify=("*IDN?", r"LSCI,MODEL336,"),
         variants={"3062": r"/[^#,]+,"},

@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult
 
 from .core.driver import Driver
+from .core.errors import LinkDown
 from .core.framing import Framer
 from .core.protocol import Lines
 
@@ -69,6 +70,8 @@ async def open_transcript(
     parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger
 ) -> ScriptExchanger:
     """Open the link of a URL ``transcript://...``; for the entry point group ``labioc.links``."""
+    if parts.netloc not in _scripts:
+        raise LinkDown("there is no such transcript: this scheme is for tests")
     return ScriptExchanger(_scripts[parts.netloc])
 
 

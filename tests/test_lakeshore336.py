@@ -59,8 +59,8 @@ Read = Callable[[LakeShore336], Awaitable[Any]]
         ("6.6.1 TLIMIT?", "TLIMIT? A", "+0450", lambda c: c.inputs["A"].limit.read(), 450.0),
         (
             "6.6.1 MDAT?",
-            "MDAT? A",
-            "+4.20000,+300.000",
+            "INTYPE? A;MDAT? A",
+            "1,0,0,0,1;+4.20000,+300.000",
             lambda c: c.inputs["A"].extremes.read(),
             (4.2, 300.0),
         ),
@@ -167,7 +167,7 @@ async def test_readings(section: str, question: str, reply: str, read: Read, val
                 ls.HeaterSetup(ls.Resistance.OHM_25, ls.MaxCurrent.A_1, 0.0, ls.OutputDisplay.CURRENT)
             ),
         ),
-        ("6.6.1 ATUNE", "ATUNE 2,1;*ESR?", "000", lambda c: c.outputs[2].autotune.write(ls.Tuning.PI)),
+        ("6.6.1 ATUNE", "ATUNE 2,1;*ESR?", "000", lambda c: c.outputs[2].tune_pi.execute()),
         (
             "6.6.1 INNAME",
             'INNAME A,"Sample Space";*ESR?;INNAME? A',

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.fakes import HANG, IDENTITY, Asker, started
 
-from labioc.drivers.core import Lines
+from labioc.drivers.core import Lines, serial_line
 from labioc.drivers.core.errors import (
     AddressError,
     LinkDown,
@@ -255,6 +255,7 @@ def line() -> Iterator[tuple[int, str]]:
 
 async def test_the_very_url_of_the_manual(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+    serial_line._say_once.cache_clear()  # a test before may have had a terminal of the same name
     async with Simulator().serve("pty:") as url:
         assert url.endswith("?baudrate=57600&bytesize=7&parity=O")
         async with LakeShore336.open(url) as controller:

@@ -231,4 +231,5 @@ async def test_a_station_narrows_limits_and_never_widens_them() -> None:
             LimitError, match=r"narrow limits, not widen them: 0 to 51 is not inside \(0, 50\)"
         ):
             bench.power.narrow(0, 51)
-        assert bench.power.limits == (0, 10)
+        with pytest.raises(LimitError):
+            await bench.power.write(11)

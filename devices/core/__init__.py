@@ -2,6 +2,6 @@
 
 from ._pvgroup import SubGroup
 from .mapping import Device, DeviceGroup, SubGroups, pv
-from .records import Alarm
+from .records import Alarm, AlarmSeverity
 
-__all__ = ["Alarm", "Device", "DeviceGroup", "SubGroup", "SubGroups", "pv"]
+__all__ = ["Alarm", "AlarmSeverity", "Device", "DeviceGroup", "SubGroup", "SubGroups", "pv"]

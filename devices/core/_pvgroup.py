@@ -44,10 +44,14 @@ if TYPE_CHECKING:
         def __get__(self, instance: PVGroup, owner: type) -> G: ...
         def __get__(self, instance: PVGroup | None, owner: type) -> SubGroup[G] | G: ...
 
+    class CaprotoRuntimeError(RuntimeError):
+        """Raised when a group cannot be made."""
+
     def pvproperty(*, dtype: type, name: str, max_length: int, doc: str, info: object) -> Any:
         """Return what makes one PV of a group."""
 else:
+    from caproto import CaprotoRuntimeError
     from caproto.server import PVGroup, SubGroup, pvproperty
     from caproto.server.server import PVGroupMeta
 
-__all__ = ["PVGroup", "PVGroupMeta", "SubGroup", "pvproperty"]
+__all__ = ["CaprotoRuntimeError", "PVGroup", "PVGroupMeta", "SubGroup", "pvproperty"]

@@ -97,9 +97,12 @@ class Alarm:
     """Status, severity, limit and whether it is an upper one, in the order in which the C IOC looks."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a negative hysteresis."""
+        """Raise ValueError for a negative hysteresis, or limits that are not in order."""
         if self.hysteresis < 0:
             raise ValueError(f"an alarm's hysteresis can't be negative: {self.hysteresis}")
+        limits = [x for x in (self.lolo, self.low, self.high, self.hihi) if x is not None]
+        if limits != sorted(limits):
+            raise ValueError(f"expected lolo <= low <= high <= hihi, got {limits}")
         order = (
             (AlarmStatus.HIHI, self.hhsv, self.hihi, True),
             (AlarmStatus.LOLO, self.llsv, self.lolo, False),
@@ -131,6 +134,8 @@ class RecordInfo:
     adel: float = 0.0
     states: tuple[str, ...] = ()
     """Labels of an enum."""
+    severities: tuple[AlarmSeverity, ...] = ()
+    """The severity of each state of an enum; none given: all are NO_ALARM."""
     scan: str = "Passive"
     """The text of .SCAN, or the scan period in seconds."""
 

@@ -11,7 +11,6 @@ from ._pvgroup import PVGroup, pvproperty
 from .records import (
     PV,
     AlarmSeverity,
-    AlarmStatus,
     DoublePV,
     EnumPV,
     IntegerPV,
@@ -21,7 +20,7 @@ from .records import (
 )
 
 _TEXT_LENGTH = 256
-_SEVERITIES = {LinkState.DOWN: AlarmSeverity.MAJOR_ALARM, LinkState.SUSPECT: AlarmSeverity.MINOR_ALARM}
+_SEVERITIES = (AlarmSeverity.MAJOR_ALARM, AlarmSeverity.MINOR_ALARM, AlarmSeverity.NO_ALARM)
 
 
 def _pv(record: type[PV], rtyp: str, name: str, desc: str, egu: str = "", prec: int = 0, **more: Any) -> Any:
@@ -35,11 +34,19 @@ class LinkHealth(PVGroup):
 
     url = _pv(LongTextPV, "lsi", "URL", "Where the instrument is")
     identity = _pv(LongTextPV, "lsi", "IDENTITY", "What the instrument calls itself")
-    state = _pv(EnumPV, "mbbi", "STATE", "State of the link", states=tuple(s.name for s in LinkState))
+    state = _pv(
+        EnumPV,
+        "mbbi",
+        "STATE",
+        "State of the link",
+        states=tuple(state.name for state in LinkState),
+        severities=_SEVERITIES,
+    )
     round_trip = _pv(DoublePV, "ai", "RTT", "Round trip of the last exchange", "ms", 3)
     utilisation = _pv(DoublePV, "ai", "UTIL", "Share of the time that the link is busy", "%", 1)
     exchanges = _pv(IntegerPV, "longin", "EXCHANGES", "Exchanges since the start")
     connects = _pv(IntegerPV, "longin", "CONNECTS", "Connections since the start")
+    overruns = _pv(IntegerPV, "longin", "OVERRUNS", "Readings that came a period late or more")
     errors = _pv(IntegerPV, "longin", "ERRORS", "Errors since the start")
     timeouts = _pv(IntegerPV, "longin", "TIMEOUTS", "Replies that did not come in time")
     bad_replies = _pv(IntegerPV, "longin", "BAD_REPLIES", "Replies that did not parse, or stopped")
@@ -67,6 +74,7 @@ class LinkHealth(PVGroup):
             (self.round_trip, statistics.round_trip * 1e3),
             (self.exchanges, statistics.exchanges & 0x7FFFFFFF),
             (self.connects, statistics.connects),
+            (self.overruns, statistics.overruns),
             (self.errors, errors.total()),
             (self.timeouts, errors["ReplyTimeout"]),
             (self.bad_replies, errors["ReplyError"] + errors["TruncatedReply"]),
@@ -77,8 +85,6 @@ class LinkHealth(PVGroup):
             record.post(value, now)
         if self.state.udf or self.state.value != port.state:
             self.state.post(port.state, now)
-            if port.state in _SEVERITIES:
-                self.state.fail(AlarmStatus.STATE, now, _SEVERITIES[port.state])
 
     def measure(self) -> None:
         """Post the utilisation since the last call, and the rest."""

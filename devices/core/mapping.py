@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from labioc.drivers.core import units
 from labioc.drivers.core.driver import Block, ChannelRef, Channels, Driver
-from labioc.drivers.core.errors import DefinitionError, LabiocError, UserError
+from labioc.drivers.core.errors import DefinitionError, LabiocError, LimitError, UserError
 from labioc.drivers.core.parameters import (
     Bound,
     BoundCommand,
@@ -29,7 +30,7 @@ from labioc.drivers.core.parameters import (
 from labioc.drivers.core.port import LinkState
 from labioc.drivers.core.values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
-from ._pvgroup import PVGroup, PVGroupMeta, SubGroup, pvproperty
+from ._pvgroup import CaprotoRuntimeError, PVGroup, PVGroupMeta, SubGroup, pvproperty
 from .health import LinkHealth
 from .records import (
     PV,
@@ -62,6 +63,7 @@ class Form:
     to_pv: Callable[[Any], Any]
     from_pv: Callable[[Any], Any]
     states: tuple[str, ...] = ()
+    members: tuple[Any, ...] = ()
     max_length: int = 1
     conversion: units.Conversion = units.SAME
 
@@ -79,7 +81,7 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
     if isinstance(value_type, (Integer, Flags)):
         return Form(IntegerPV, ("longin", "longout"), int, int)
     if isinstance(value_type, Bool):
-        return Form(EnumPV, ("bi", "bo"), int, bool, states=("Off", "On"))
+        return Form(EnumPV, ("bi", "bo"), int, bool, states=("Off", "On"), members=(False, True))
     if isinstance(value_type, Enum):
         members: list[enum.Enum] = list(value_type.states.__members__.values())
         if len(members) > MAX_STATES:
@@ -88,7 +90,7 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
             )
         rtyps = ("bi", "bo") if len(members) == 2 else ("mbbi", "mbbo")
         labels = tuple(member.name for member in members)
-        return Form(EnumPV, rtyps, members.index, members.__getitem__, states=labels)
+        return Form(EnumPV, rtyps, members.index, members.__getitem__, labels, tuple(members))
     if isinstance(value_type, Text):
         if value_type.max_length is not None and value_type.max_length <= STRING_LENGTH:
             return Form(StringPV, ("stringin", "stringout"), str, str)
@@ -123,7 +125,11 @@ class Definition:
         scan: float | None,
         alarm: Alarm,
         display: tuple[float, float] | None,
+        severities: Mapping[Any, AlarmSeverity],
+        doc: str,
     ) -> None:
+        if not isinstance(spec, Parameter):
+            raise DefinitionError(f"PV {name!r}: expected an attribute of a driver's class, got {spec!r}")
         where = f"PV {name!r} of {spec.path}"
         self.spec = spec
         self.name = name
@@ -133,10 +139,11 @@ class Definition:
         self.form: Form | None = None
         if not name or any(c in name for c in " .{}"):
             raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
-        if scan is not None and scan <= 0:
+        if scan is not None and not (isinstance(scan, (int, float)) and scan > 0):
             raise DefinitionError(f"{where}: expected a scan period in seconds, or None; got {scan!r}")
-        first_line = next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
-        self.desc = (first_line or spec.name.replace("_", " "))[:DESC_LENGTH]
+        if not isinstance(precision, int) or precision < 0:
+            raise DefinitionError(f"{where}: expected a number of decimals, got precision={precision!r}")
+        doc = doc or next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
         if isinstance(spec, Readback):
             value_type = spec.value
             if field is not None:
@@ -148,24 +155,45 @@ class Definition:
                 assert isinstance(value_type, Fields)
                 value_type = value_type.fields[self.field]
             self.form = _form(value_type, unit, where)
+            doc = doc or " ".join([*spec.name.split("_"), *self.field.split("_")]).strip()
             if alarm.checks and self.form.record not in (DoublePV, IntegerPV):
                 raise DefinitionError(f"{where}: alarm limits are for numbers, not for {value_type.expected}")
+            unknown = [repr(state) for state in severities if state not in self.form.members]
+            if unknown:
+                raise DefinitionError(f"{where}: severities of {', '.join(unknown)}, which is no state of it")
             text = unit if unit is not None else value_type.unit
             limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
             drive = (limits[0], limits[1]) if limits else None
             self.readback_info = RecordInfo(
                 self.form.rtyps[0],
-                desc=self.desc,
+                desc=doc[:DESC_LENGTH],
                 egu=text if egu is None else egu,
                 prec=precision,
                 display=display or drive,
                 alarm=alarm,
                 states=self.form.states,
+                severities=tuple(
+                    severities.get(member, AlarmSeverity.NO_ALARM)
+                    for member in self.form.members
+                    if severities
+                ),
                 scan=f"{scan:g}" if scan else "Passive",
             )
             self.setpoint_info = replace(
-                self.readback_info, rtyp=self.form.rtyps[1], alarm=Alarm(), drive=drive, scan="Passive"
+                self.readback_info,
+                rtyp=self.form.rtyps[1],
+                alarm=Alarm(),
+                severities=(),
+                drive=drive,
+                scan="Passive",
             )
+        self.desc = (doc or spec.name.replace("_", " "))[:DESC_LENGTH]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its PVs."""
+        has_readback = isinstance(self.spec, Setpoint) and self.spec.ask
+        return [self.name, f"{self.name}_RBV"] if has_readback else [self.name]
 
     def properties(self, attribute: str) -> dict[str, Any]:
         """Return caproto's properties for the PVs of this line, by attribute name."""
@@ -197,6 +225,8 @@ def pv(
     scan: float | None = 1.0,
     alarm: Alarm | None = None,
     display: tuple[float, float] | None = None,
+    severities: Mapping[Any, AlarmSeverity] | None = None,
+    doc: str = "",
 ) -> Any:
     """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
 
@@ -210,6 +240,8 @@ def pv(
         scan: period between two readings, seconds; None: read at connect only.
         alarm: alarm limits and their severities, in the PV's unit.
         display: the lowest and highest value that clients show, in the PV's unit.
+        severities: for states that are an alarm, which severity.
+        doc: its description for clients, where the driver's does not do.
 
     Raises DefinitionError, UnitError.
     """
@@ -223,6 +255,8 @@ def pv(
         scan=scan,
         alarm=alarm or Alarm(),
         display=display,
+        severities=severities or {},
+        doc=doc,
     )
 
 
@@ -255,6 +289,7 @@ class DeviceGroupMeta(PVGroupMeta):
         lines: dict[str, Definition] = {}
         for base in reversed(bases):
             lines.update(getattr(base, "_lines_", {}))
+        written = set(body)
         for attribute, value in list(body.items()):
             if not isinstance(value, (Definition, SubGroups)):
                 continue
@@ -262,12 +297,16 @@ class DeviceGroupMeta(PVGroupMeta):
                 raise DefinitionError(f"{name}.{attribute}: the name {attribute!r} is taken, choose another")
             del body[attribute]
             if isinstance(value, Definition):
-                twin = next(
-                    (a for a, line in lines.items() if line.name == value.name and a != attribute), None
-                )
-                if twin is not None:
+                for twin, line in lines.items():
+                    both = set(line.names) & set(value.names)
+                    if both and twin != attribute:
+                        raise DefinitionError(
+                            f"{name}.{attribute} has the PV name {min(both)!r}, which {twin} has already"
+                        )
+                clash = (value.properties(attribute).keys() - {attribute}) & written
+                if clash:
                     raise DefinitionError(
-                        f"{name}.{attribute} has the PV name {value.name!r}, which {twin} has already"
+                        f"{name}.{min(clash)}: {attribute}'s readback has that name, choose another"
                     )
                 lines[attribute] = value
                 body.update(value.properties(attribute))
@@ -322,7 +361,10 @@ class DeviceGroup(PVGroup, metaclass=DeviceGroupMeta):
             self.block = self.device.driver.channels[of.channels.name][of.key]
         _check(type(self), type(self.block))
         self._leave_out_missing()
-        super().__init__(prefix, macros=macros, parent=parent, name=name)
+        try:
+            super().__init__(prefix, macros=macros, parent=parent, name=name)
+        except CaprotoRuntimeError as error:
+            raise DefinitionError(f"{type(self).__name__}: {error}") from None
         for attribute, line in self._lines_.items():
             self.device.entries.append(Entry(self, attribute, line))
 
@@ -395,17 +437,31 @@ class Device(DeviceGroup):
 
         Raises DefinitionError if there is none, LimitError if the instrument's limits are narrower.
         """
-        for entry in self.entries:
-            if entry.setpoint is not None and entry.setpoint.pvname == self.prefix + name:
-                entry.narrow(low, high)
-                return
-        raise DefinitionError(
-            f"{self.driver.name}: there is no setpoint {name!r} whose limits could be narrowed"
-        )
+        entry = self._entry_of(name)
+        if entry.setpoint is None or entry.setpoint.pvname != self.prefix + name:
+            raise DefinitionError(f"{self.driver.name}: {name} is no setpoint")
+        entry.narrow(low, high)
 
-    def refuse(self, error: Exception) -> None:
+    def set_alarm(self, name: str, alarm: Alarm) -> None:
+        """Set the alarm limits of the reading ``name``, given without the device's prefix, in the PV's unit.
+
+        Raises DefinitionError if there is none.
+        """
+        record = self._entry_of(name).readback
+        if not isinstance(record, (DoublePV, IntegerPV)) or record.pvname != self.prefix + name:
+            raise DefinitionError(f"{self.driver.name}: {name} is no reading of a number")
+        record.info = replace(record.info, alarm=alarm)
+
+    def _entry_of(self, name: str) -> Entry:
+        for entry in self.entries:
+            if any(record.pvname == self.prefix + name for record in entry.pvs):
+                return entry
+        raise DefinitionError(f"{self.driver.name}: there is no PV {self.prefix}{name}")
+
+    def refuse(self, pvname: str, error: Exception) -> None:
         """Put down why a put was refused."""
-        self.message.post(str(error), time.time())
+        text = str(error)
+        self.message.post(text if text.startswith(pvname) else f"{pvname}: {text}", time.time())
 
     def _link_changed(self) -> None:
         for entry in self.entries:
@@ -424,13 +480,14 @@ class Entry:
         self.readback: PV | None = main
         self.setpoint: PV | None = None
         self._driven: BoundSetpoint[Any] | BoundCommand | None = None
-        self._good: Any = None
+        self._good: Any = 0 if isinstance(self.bound, BoundCommand) else None
+        self._was_down = True
         if isinstance(self.bound, (BoundSetpoint, BoundCommand)):
             self._driven = self.bound
             self.setpoint = main
             self.readback = group.attr_pvdb.get(f"{attribute}_rbv")
             main.putter = self._put
-            main.on_refused = self.device.refuse
+            main.on_refused = functools.partial(self.device.refuse, main.pvname)
         if isinstance(self.bound, BoundReadback):
             self.bound.listeners.append(self._reading)
 
@@ -440,15 +497,18 @@ class Entry:
         return [pv for pv in (self.setpoint, self.readback) if pv is not None]
 
     def narrow(self, low: float, high: float) -> None:
-        """Narrow the limits of a setpoint, in the PV's unit. Raises LimitError."""
-        assert self.setpoint is not None
-        assert self.line.form is not None
-        if not isinstance(self._driven, BoundSetpoint) or self.line.field:
-            raise DefinitionError(
-                f"{self.setpoint.pvname}: only the limits of a single number can be narrowed"
-            )
+        """Narrow the limits of a setpoint, in the PV's unit. Raises DefinitionError, LimitError."""
+        form = self.line.form
+        if (
+            not isinstance(self._driven, BoundSetpoint)
+            or form is None
+            or form.record not in (DoublePV, IntegerPV)
+        ):
+            raise DefinitionError(f"{self.pvs[0].pvname}: only the limits of a number can be narrowed")
+        if low > high:
+            raise LimitError(f"{self.pvs[0].pvname}: expected LOW:HIGH, got {low:g}:{high:g}")
         self._driven.narrow(
-            *sorted((self.line.form.conversion.back(low), self.line.form.conversion.back(high)))
+            *sorted((form.conversion.back(low), form.conversion.back(high))), field=self.line.field
         )
         for record in self.pvs:
             record.info = replace(record.info, drive=(low, high), display=(low, high))
@@ -461,9 +521,7 @@ class Entry:
             for record in self.pvs:
                 record.fail(status, now)
             return
-        assert self.line.form is not None
-        value = getattr(bound.value, self.line.field) if self.line.field else bound.value
-        value = self.line.form.to_pv(value)
+        value = self._shown(bound)
         if value != value:  # not a number: the last good value stays
             for record in self.pvs:
                 record.fail(AlarmStatus.UDF, bound.stamp)
@@ -473,6 +531,11 @@ class Entry:
         # a setpoint keeps what was put last, until it was invalid: then it shows what the instrument has
         if self.setpoint is not None and self.setpoint.severity == AlarmSeverity.INVALID_ALARM:
             self._post(self.setpoint, value, bound.stamp)
+
+    def _shown(self, bound: BoundReadback[Any]) -> Any:
+        assert self.line.form is not None
+        value = getattr(bound.value, self.line.field) if self.line.field else bound.value
+        return self.line.form.to_pv(value)
 
     def _post(self, record: PV, value: Any, stamp: float) -> None:
         try:
@@ -488,13 +551,14 @@ class Entry:
             return
         port = self.device.driver.port
         if port.state is LinkState.DOWN and port.error is not None:
+            self._was_down = True
             self.setpoint.fail(status_of(port.error), time.time())
-        elif port.state is LinkState.UP and isinstance(self._driven, BoundCommand):
-            self._post(self.setpoint, 0, time.time())
-        elif port.state is LinkState.UP and self._good is not None:
-            self._post(self.setpoint, self._good, time.time())
-        elif port.state is LinkState.UP:
-            self.setpoint.fail(AlarmStatus.UDF, time.time())
+        elif port.state is LinkState.UP and self._was_down:
+            self._was_down = False
+            if self._good is None:
+                self.setpoint.fail(AlarmStatus.UDF, time.time())
+            else:
+                self._post(self.setpoint, self._good, time.time())
 
     # From a client
 
@@ -509,9 +573,12 @@ class Entry:
         except LabiocError as error:
             self.setpoint.fail(status_of(error), time.time())
             raise
-        if isinstance(self._driven, BoundSetpoint):
-            self._good = value
-            self._post(self.setpoint, value, time.time())
+        if isinstance(self._driven, BoundCommand):
+            value = 0
+        elif isinstance(self._driven, BoundSetpoint) and self._driven.asked and self._driven.verifies:
+            value = self._shown(self._driven)  # as the instrument rounded it
+        self._good = value
+        self._post(self.setpoint, value, time.time())
 
     async def _write(self, value: Any) -> None:
         if isinstance(self._driven, BoundCommand):
@@ -520,6 +587,14 @@ class Entry:
             return
         assert isinstance(self._driven, BoundSetpoint)
         assert self.line.form is not None
+        assert self.setpoint is not None
+        info = self.setpoint.info
+        if info.drive is not None and not info.drive[0] <= value <= info.drive[1]:
+            # in the words of the PV: the driver's would be its own unit and name
+            raise LimitError(
+                f"{self.setpoint.pvname}: {value:g} is beyond the limits {info.drive[0]:g} to {info.drive[1]:g}"
+                f" {info.egu}".rstrip()
+            )
         wire = self.line.form.from_pv(value)
         if self.line.field:
             await self._driven.update(**{self.line.field: wire})

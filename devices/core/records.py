@@ -335,6 +335,11 @@ class EnumPV(PV):
         """caproto's name for `states`."""
         return self.info.states
 
+    def _judge(self, value: Any) -> tuple[AlarmStatus, AlarmSeverity]:
+        severities = self.info.severities
+        severity = severities[value] if severities else AlarmSeverity.NO_ALARM
+        return (AlarmStatus.STATE if severity else AlarmStatus.NO_ALARM), severity
+
     def _accept(self, value: Any) -> int:
         states = self.info.states
         if isinstance(value, str):

@@ -16,13 +16,15 @@ from labioc.drivers.core.port import LinkState
 from .mapping import Device
 
 HEALTH_PERIOD = 1.0
-REST = 0.005  # after a failure: a link that fails at once must not be asked in a tight loop
+PAUSE = 0.005  # after a failure: a link that fails at once must not be asked in a tight loop
+LATER = 0.05
+REST, LONGEST_REST = 0.5, 30.0  # before a question that was not answered is asked again, doubled each time
 
 
 class _Turn:
     """When a readback is due next, in seconds of the loop's clock."""
 
-    __slots__ = ("due", "number", "period", "readback", "retried")
+    __slots__ = ("due", "number", "period", "readback", "retried", "silences")
     _numbers = itertools.count()
 
     def __init__(self, readback: BoundReadback[Any], period: float | None) -> None:
@@ -30,6 +32,7 @@ class _Turn:
         self.period = math.inf if period is None else period
         self.due = 0.0
         self.retried = False
+        self.silences = 0
         self.number = next(self._numbers)
 
     def __lt__(self, other: _Turn) -> bool:
@@ -41,11 +44,10 @@ class Poller:
 
     At each connect everything is read, setpoints included; then each readback once in its period. When the
     periods can't be met, whoever has waited longest is next, and no reading is made up for. What a lost reply
-    spoilt is asked again once, as soon as the port is in step.
+    spoilt is asked again once, as soon as the port is in step; what is never answered is asked more and more seldom.
 
     Attributes:
         swept: set when everything was asked for once.
-        overruns: readings that came later than a period after they were due.
     """
 
     def __init__(self, device: Device) -> None:
@@ -56,7 +58,6 @@ class Poller:
         self._heap = [_Turn(readback, period) for readback, period in device.periods().items()]
         self._unswept = set(self._heap)
         self.swept = asyncio.Event()
-        self.overruns = 0
         self._port.on_change.append(self._link_changed)
 
     async def run(self) -> None:
@@ -78,7 +79,8 @@ class Poller:
         self._connects = self._port.statistics.connects
         for turn in self._heap:
             if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
-                turn.due = now
+                # what failed in its own exchange comes last: it may be what breaks the link
+                turn.due = now + LATER if anew and turn.readback.alone else now
                 turn.retried = not anew
         heapq.heapify(self._heap)
         self._kick.set()
@@ -110,7 +112,7 @@ class Poller:
                 for turn in batch:
                     self._reschedule(turn, ended)
             if failed:
-                await asyncio.sleep(REST)
+                await asyncio.sleep(PAUSE)
 
     async def _wait_until(self, due: float) -> None:
         self._kick.clear()
@@ -132,9 +134,14 @@ class Poller:
     def _reschedule(self, turn: _Turn, now: float) -> None:
         if turn.readback.error is None:
             turn.retried = False
+            turn.silences = 0
+        elif turn.readback.alone:
+            # each time-out is time taken from the others
+            turn.silences += 1
         if now - turn.due > turn.period:
-            self.overruns += 1
-        turn.due = max(turn.due + turn.period, now)
+            self._port.statistics.overruns += 1
+        rest = min(REST * 2.0**turn.silences, LONGEST_REST) if turn.silences > 1 else 0.0
+        turn.due = max(turn.due + turn.period, now + rest)
         heapq.heappush(self._heap, turn)
         if self._unswept:
             self._unswept.discard(turn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
 from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, ReplyTimeout, UserError
@@ -210,7 +210,6 @@ class Driver(Block):
             raise DefinitionError(f"{self.name}: unknown variant {variant!r}; known: {known}")
         self.variant = variant
         self.port = Port(url, self.protocol, name=self.name, variant=variant)
-        self.updating = asyncio.Lock()
         self._thread: _LoopThread | None = None
         self._bind(self)
         self.channels: dict[str, BoundChannels[Any, Any]] = {
@@ -244,22 +243,35 @@ class Driver(Block):
             await driver.close()
 
     @classmethod
-    @contextmanager
-    def connect(cls, url: str, *, name: str | None = None, variant: str = "") -> Iterator[Self]:
-        """Connect, for ``with`` in a script: use `get`, `put` and `run` of the parameters.
+    def connect(cls, url: str, *, name: str | None = None, variant: str = "") -> Self:
+        """Connect, for a script: use `get`, `put` and `run` of the parameters, then `disconnect` (or ``with``).
 
         The instrument is talked to on a thread of its own. Raises what `open` raises.
         """
         driver = cls(url, name=name, variant=variant)
-        with _LoopThread() as thread:
-            driver._thread = thread
+        driver._thread = _LoopThread()
+        try:
+            driver._thread.run(driver.start())
+            driver._thread.run(driver.connected())
+        except BaseException:
+            driver.disconnect()
+            raise
+        return driver
+
+    def disconnect(self) -> None:
+        """Close the link that `connect` made, and end its thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
             try:
-                thread.run(driver.start())
-                thread.run(driver.connected())
-                yield driver
+                thread.run(self.close())
             finally:
-                thread.run(driver.close())
-                driver._thread = None
+                thread.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disconnect()
 
     async def start(self) -> None:
         """Begin to connect, and go on trying for as long as it takes. Returns at once."""
@@ -340,25 +352,25 @@ class Driver(Block):
         if self.port.state is LinkState.DOWN and error is not None:
             for parameter in self.all_parameters():
                 if isinstance(parameter, BoundReadback):
-                    parameter.fail(error, alone=False)
+                    parameter.fail(error, alone=parameter.alone)
 
 
 class _LoopThread:
     """An event loop on a thread of its own, for scripts."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
+        """Raises UserError on an event loop, which a blocking call would stop."""
         with suppress(RuntimeError):
             asyncio.get_running_loop()
             raise UserError("connect() is for scripts; on an event loop use: async with open(...)")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="labioc", daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Stop the loop and wait for the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -374,5 +386,5 @@ class _LoopThread:
 RESERVED = frozenset(
     name for base in (Driver, Channel, Block) for name in vars(base) if not name.startswith("__")
 ) | {
-    *("name", "variant", "port", "updating", "channels", "parameters", "driver", "key", "path"),
+    *("name", "variant", "port", "channels", "parameters", "driver", "key", "path"),
 }

@@ -29,10 +29,13 @@ Every class also inherits the builtin that a Python user would catch.
 class LabiocError(Exception):
     """Base of every error that labioc raises on purpose.
 
-    ``expected`` tells a server that the message alone is enough for its log.
+    Attributes:
+        expected: tells a server that the message alone is enough for its log.
+        asked: whether the instrument was asked; False if it was known beforehand to be in vain.
     """
 
     expected = True
+    asked = True
 
     def __str__(self) -> str:
         # KeyError would show the repr of its text

@@ -7,20 +7,25 @@ scheme comes from a package's entry point in the group ``labioc.links``: an `Ope
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import os
 import socket
+import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import AddressError, LinkDown, ReplyError, TruncatedReply
 from .framing import Framer
 
+T = TypeVar("T")
 ENTRY_POINTS = "labioc.links"
+MAX_UNASKED = 256
 
 
 class Exchanger(Protocol):
@@ -91,6 +96,9 @@ class StreamExchanger(asyncio.Protocol):
             return
         if messages:
             self._messages.extend(messages)
+            if len(self._messages) > MAX_UNASKED:
+                self._messages.clear()
+                self._broken = ReplyError(f"more than {MAX_UNASKED} messages came that nobody had asked for")
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(self._messages.popleft())
 
@@ -175,12 +183,19 @@ class StreamExchanger(asyncio.Protocol):
         return LinkDown(f"connection lost: {why}" if why else "the instrument closed the connection")
 
 
-def parse(url: str) -> SplitResult:
+def parse(url: str, serial: Mapping[str, int | str] | None = None) -> SplitResult:
     """Split a URL and check that its scheme is known.
+
+    Args:
+        url: where the instrument is.
+        serial: settings of a serial line, for what the URL does not say.
 
     Raises AddressError with what was expected.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise AddressError(f"cannot connect to {url!r}: {error}") from None
     if parts.scheme not in ("tcp", "serial") and parts.scheme not in _plug_ins():
         others = {n for n, entry in _plug_ins().items() if entry.dist is None or entry.dist.name != "labioc"}
         known = ", ".join(sorted({"tcp", "serial"} | others))
@@ -193,11 +208,18 @@ def parse(url: str) -> SplitResult:
             port = parts.port
         except ValueError as error:
             raise AddressError(f"cannot connect to {url!r}: {error}") from error
-        if not parts.hostname or not port or parts.path not in ("", "/") or parts.query:
+        odd = parts.path not in ("", "/") or parts.query or parts.fragment or parts.username or " " in url
+        if not parts.hostname or not port or odd:
             raise AddressError(f"cannot connect to {url!r}: expected tcp://host:port")
     elif parts.scheme == "serial":
         from . import serial_line
 
+        said = serial_line.settings(parts)
+        missing = {key: value for key, value in (serial or {}).items() if key not in said}
+        query = "&".join(
+            [*filter(None, [parts.query]), *(f"{key}={value}" for key, value in missing.items())]
+        )
+        parts = parts._replace(query=query)
         serial_line.settings(parts)
     return parts
 
@@ -240,16 +262,62 @@ async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logg
     assert parts.hostname
     assert parts.port
     loop = asyncio.get_running_loop()
-    transport, exchanger = await loop.create_connection(
-        lambda: StreamExchanger(framer(), wire), host=parts.hostname, port=parts.port
+    found = await in_thread(
+        functools.partial(socket.getaddrinfo, parts.hostname, parts.port, type=socket.SOCK_STREAM)
     )
+    failures: list[OSError] = []
+    for *_, address in found:
+        try:
+            transport, exchanger = await loop.create_connection(
+                lambda: StreamExchanger(framer(), wire), host=str(address[0]), port=parts.port
+            )
+        except OSError as error:
+            failures.append(error)
+        else:
+            _tune(transport)
+            return exchanger
+    raise failures[0]
+
+
+def _tune(transport: asyncio.BaseTransport) -> None:
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-    return exchanger
+
+
+async def in_thread(work: Callable[[], T], late: Callable[[T], None] = lambda result: None) -> T:
+    """Run what blocks in a thread that does not keep the process from ending.
+
+    Args:
+        work: what blocks.
+        late: gets the result if nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def hand_over(result: T | None, error: BaseException | None) -> None:
+        if error is not None and not done.done():
+            done.set_exception(error)
+        elif error is None and not done.done():
+            done.set_result(cast(T, result))
+        elif error is None:
+            late(cast(T, result))
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(hand_over, result, error)
+
+    threading.Thread(target=run, name="labioc link", daemon=True).start()
+    return await done
 
 
 @lru_cache(maxsize=1)

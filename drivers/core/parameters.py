@@ -17,6 +17,7 @@ from .errors import (
     DeviceError,
     LabiocError,
     LimitError,
+    LinkDown,
     ReadingInvalid,
     RefusedError,
     ReplyError,
@@ -25,7 +26,7 @@ from .errors import (
     ValueTypeError,
 )
 from .protocol import Request
-from .values import Fields, ValueType
+from .values import Fields, Limits, ValueType
 
 if TYPE_CHECKING:
     from .driver import Block
@@ -67,7 +68,7 @@ class Parameter:
 
 
 class Condition:
-    """What another readback must be, as in ``valid_if=status == 0`` or ``valid_if=status.without(Fault.OPEN)``."""
+    """What another readback must be: ``valid_if=status == 0``, or ``valid_if=status.where(function)``."""
 
     def __init__(self, readback: Readback[Any], holds: Callable[[Any], bool]) -> None:
         self.readback = readback
@@ -103,9 +104,9 @@ class Readback(Parameter, Generic[T]):
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # it reads as the manual does
         return Condition(self, lambda value: bool(value == other))
 
-    def without(self, bits: int) -> Condition:
-        """Return the condition that none of these bits is set."""
-        return Condition(self, lambda value: not value & bits)
+    def where(self, holds: Callable[[T], bool]) -> Condition:
+        """Return the condition that a function of the value says yes."""
+        return Condition(self, holds)
 
     __hash__ = object.__hash__
 
@@ -119,9 +120,13 @@ class Readback(Parameter, Generic[T]):
         return cast(BoundReadback[T], instance.parameters[self.name])
 
     def wire(self, key: str) -> list[str]:
+        """Return the wire commands behind it."""
+        return self.questions(key)
+
+    def questions(self, key: str) -> list[str]:
         """Return the question, behind the one that it depends on."""
-        condition = [] if self.valid_if is None else self.valid_if.readback.wire(key)
-        return [*condition, self.ask.replace("{ch}", key)]
+        condition = [] if self.valid_if is None else self.valid_if.readback.questions(key)
+        return [*condition, *([self.ask.replace("{ch}", key)] if self.ask else [])]
 
     def bind(self, block: Block) -> BoundReadback[T]:
         """Return the object that stands for it on an instance."""
@@ -168,7 +173,7 @@ class Setpoint(Readback[T]):
 
     def wire(self, key: str) -> list[str]:
         """Return the command and the question."""
-        return [text.replace("{ch}", key) for text in (self.tell, self.ask) if text]
+        return [self.tell.replace("{ch}", key), *self.questions(key)]
 
     def bind(self, block: Block) -> BoundSetpoint[T]:
         """Return the object that stands for it on an instance."""
@@ -217,9 +222,9 @@ class Computed(Readback[T]):
         self.inputs = inputs
         self.function = function
 
-    def wire(self, key: str) -> list[str]:
+    def questions(self, key: str) -> list[str]:
         """Return the questions for its inputs."""
-        return list(dict.fromkeys(text for readback in self.inputs for text in readback.wire(key)))
+        return list(dict.fromkeys(text for readback in self.inputs for text in readback.questions(key)))
 
 
 def computed(value: ValueType[T], *inputs: Readback[Any]) -> Callable[[Callable[..., T]], Computed[T]]:
@@ -269,16 +274,29 @@ class Bound:
     def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
         return self.block.driver.run_blocking(work)
 
-    async def _tell(self, text: str, refresh: tuple[BoundReadback[Any], ...]) -> None:
+    async def _tell(
+        self,
+        command: Callable[[list[str]], str],
+        refresh: tuple[BoundReadback[Any], ...],
+        first: tuple[tuple[str, bool], ...] = (),
+    ) -> None:
+        """Send a command, made of the answers to what is asked first, with the question whether it was accepted."""
         driver = self.block.driver
         confirm = driver.protocol.confirm if driver.port.confirms else None
-        parts = [(text, False)]
-        if confirm is not None:
-            parts.append((confirm[0], True))
-        parts += [(readback.ask, True) for readback in refresh]
-        requests = driver.protocol.requests(*parts, joined=driver.port.joins)
-        answers = await driver.port.exchange(requests, self._get_label, urgent=True)
+        texts: list[str] = []
+
+        def rest(answers: list[str]) -> tuple[Request, ...]:
+            texts.append(command(answers))
+            parts = [(texts[0], False), *([(confirm[0], True)] if confirm is not None else [])]
+            parts += [(readback.ask, True) for readback in refresh]
+            return driver.protocol.requests(*parts, joined=driver.port.joins)
+
+        requests = driver.protocol.requests(*first) if first else rest([])
+        answers = await driver.port.exchange(
+            requests, self._get_label, urgent=True, then=rest if first else None
+        )
         stamp = time.time()
+        answers = answers[len(first) :]
         verdict = answers.pop(0) if confirm is not None else ""
         distribute(refresh, answers, stamp)
         if confirm is None:
@@ -293,7 +311,7 @@ class Bound:
             raise error from None
         if not accepted:
             raise RefusedError(
-                f"{driver.name}: {self._label}: refused: after {text!r} {confirm[0]} answers {verdict!r}"
+                f"{driver.name}: {self._label}: refused: after {texts[0]!r} {confirm[0]} answers {verdict!r}"
             )
 
 
@@ -323,6 +341,7 @@ class BoundReadback(Bound, Generic[T]):
         self._inputs: tuple[BoundReadback[Any], ...] = ()
         self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
+        self._noted = False
         self._asked: tuple[BoundReadback[Any], ...] = ()
         self._requests: tuple[Request, ...] = ()
         self._separate: tuple[Request, ...] = ()
@@ -365,7 +384,13 @@ class BoundReadback(Bound, Generic[T]):
         if not self._asked:
             raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
         port = self.block.driver.port
-        await read_all(port, self._asked, self._requests if port.joins else self._separate, self._get_label)
+        requests = self._requests if port.joins else self._separate
+        try:
+            await read_all(port, self._asked, requests, self._get_label)
+        except (ReplyTimeout, DeviceError) as error:
+            if error.asked:
+                self.note()
+            raise
         if self.error is not None:
             raise self.error
         if not self.stamp:
@@ -417,7 +442,21 @@ class BoundReadback(Bound, Generic[T]):
     def announce(self) -> None:
         """Tell whoever listens."""
         for listener in self.listeners:
-            listener(self)
+            try:
+                listener(self)
+            except Exception:
+                self.block.driver.port.log.exception("%s: a listener fails", self._label)
+
+    def note(self) -> None:
+        """Log that an answer went wrong, or is right again; once each. The link's own failures are the port's."""
+        if (self.error is not None) is self._noted:
+            return
+        self._noted = not self._noted
+        log, name = self.block.driver.port.log, self.block.driver.name
+        if self._noted:
+            log.warning("%s", self.error)
+        else:
+            log.info("%s: %s: good again", name, self._label)
 
     def fail(self, error: LabiocError, *, alone: bool) -> None:
         """Keep the last good value, with an error."""
@@ -448,16 +487,14 @@ class BoundSetpoint(BoundReadback[T]):
     """A setpoint of one instrument.
 
     Attributes:
-        limits: the station's limits, inside those of the instrument, or None; see `narrow`.
-        sent: the last value that the instrument took, or None.
+        verifies: whether what is read back after a write must be what was sent.
     """
 
     def __init__(self, spec: Setpoint[T], block: Block) -> None:
         super().__init__(spec, block)
-        self.limits = spec.value.limits
+        self._station: dict[str, Limits] = {}
         self._refreshes = spec.refreshes
-        self._verify = spec.verify
-        self.sent: T | None = None
+        self.verifies = spec.verify
         self._tell_text = spec.tell.replace("{ch}", block.key)
         self._refreshed: tuple[BoundReadback[Any], ...] = ()
 
@@ -466,16 +503,20 @@ class BoundSetpoint(BoundReadback[T]):
         super().prepare()
         self._refreshed = tuple(dict.fromkeys(self.asked + self._questions(self._refreshes)))
 
-    def narrow(self, low: float, high: float) -> None:
-        """Set the station's limits. Raises LimitError if they are wider than the instrument's."""
-        allowed = self.value_type.limits
+    def narrow(self, low: float, high: float, *, field: str = "") -> None:
+        """Set the station's limits, of one field of several if named.
+
+        Raises LimitError if they are wider than the instrument's.
+        """
+        value_type = self.value_type.fields[field] if isinstance(self.value_type, Fields) else self.value_type
+        allowed = value_type.limits
         if low > high or (allowed is not None and not allowed[0] <= low <= high <= allowed[1]):
             raise self._fail(
                 LimitError(
                     f"a station may narrow limits, not widen them: {low:g} to {high:g} is not inside {allowed}"
                 )
             )
-        self.limits = (low, high)
+        self._station[field] = (low, high)
 
     def check(self, value: object) -> T:
         """Return the value in its own type, without sending it.
@@ -484,12 +525,12 @@ class BoundSetpoint(BoundReadback[T]):
         """
         try:
             checked = self.value_type.check(value)
-            if self.limits is not None and isinstance(checked, (int, float)):
-                low, high = self.limits
-                if not low <= checked <= high:
-                    unit = self.value_type.unit
+            for field, (low, high) in self._station.items():
+                number: Any = getattr(checked, field) if field else checked
+                if not low <= number <= high:
                     raise LimitError(
-                        f"{checked:g} is beyond the station's limits {low:g} to {high:g} {unit}".rstrip()
+                        f"{field} {number:g} is beyond the station's limits {low:g} to {high:g}"
+                        f" {self.value_type.unit}".strip()
                     )
             text = self.value_type.encode(checked)
             for forbidden in self.block.driver.protocol.forbidden:
@@ -506,23 +547,10 @@ class BoundSetpoint(BoundReadback[T]):
         it; WriteCut, LinkDown, ReplyTimeout, PortBusy, TruncatedReply or ReplyError if the link failed.
         """
         checked = self.check(value)
-        text = self._tell_text.replace("{value}", self.value_type.encode(checked))
-        await self._tell(text, self._refreshed)
-        if self.ask:
-            if isinstance(self.error, ReplyError):
-                raise self.error
-            if self._verify and not self.value_type.agree(checked, self.value):
-                raise RefusedError(
-                    f"{self.block.driver.name}: {self._label}: refused: sent {text!r}, the instrument kept"
-                    f" {self.value!r}"
-                )
-        self.sent = checked
-        if not self.ask:
-            self._value, self.error, self.stamp = checked, None, time.time()
-            publish((self,), self.stamp)
+        await self._write(lambda _: checked, ())
 
     async def update(self, **fields: object) -> None:
-        """Change some fields of a value with several: read it, replace them, write it.
+        """Change some fields of a value with several: read it, replace them, write it; nothing comes between.
 
         Raises what `read` and `write` raise.
         """
@@ -530,14 +558,54 @@ class BoundSetpoint(BoundReadback[T]):
         unknown = fields.keys() - (value_type.fields.keys() if isinstance(value_type, Fields) else set())
         if unknown:
             raise self._fail(ValueTypeError(f"there is no field {min(unknown)!r}"))
-        async with self.block.driver.updating:
-            current: Any = await self.read()
-            await self.write(current._replace(**fields))
+        if not self.ask:
+            raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
+
+        def replace(answer: str) -> T:
+            self.take(answer, time.time())
+            if self.error is not None:
+                raise self.error
+            current: Any = self._taken
+            return self.check(current._replace(**fields))
+
+        await self._write(replace, ((self.ask, True),))
+
+    async def _write(self, make: Callable[[str], T], first: tuple[tuple[str, bool], ...]) -> None:
+        sent: list[T] = []
+
+        def command(answers: list[str]) -> str:
+            sent.append(make(answers[0] if answers else ""))
+            return self._tell_text.replace("{value}", self.value_type.encode(sent[0]))
+
+        try:
+            await self._tell(command, self._refreshed, first)
+        except RefusedError:
+            # an error that another client made, or noise: the instrument has the value all the same
+            if not (self.ask and self.error is None and self.value_type.agree(sent[0], self.value)):
+                raise
+            self.block.driver.port.log.info(
+                "%s: %s: not refused: it reads back", self.block.driver.name, self._label
+            )
+        if not self.ask:
+            self._taken, self.error = sent[0], None
+            self.judge(time.time())
+            publish((self,), self.stamp)
+            return
+        if isinstance(self.error, ReplyError):
+            raise self.error
+        if self.verifies and not self.value_type.agree(sent[0], self.value):
+            raise RefusedError(
+                f"{self.block.driver.name}: {self._label}: refused: sent {self.value_type.encode(sent[0])!r},"
+                f" the instrument kept {self.value!r}"
+            )
 
     def put(self, value: T) -> None:
         """`write()` for scripts without an event loop."""
-        self.check(value)
         self._blocking(self.write(value))
+
+    def put_fields(self, **fields: object) -> None:
+        """`update()` for scripts without an event loop."""
+        self._blocking(self.update(**fields))
 
 
 class BoundCommand(Bound):
@@ -558,7 +626,7 @@ class BoundCommand(Bound):
 
         Raises RefusedError if the instrument did not take it, or what a failing link raises.
         """
-        await self._tell(self._tell_text, self._refreshed)
+        await self._tell(lambda _: self._tell_text, self._refreshed)
 
     def run(self) -> None:
         """`execute()` for scripts without an event loop."""
@@ -571,6 +639,7 @@ def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], 
         readback.take(answer, stamp)
     for readback in readbacks:
         readback.judge(stamp)
+        readback.note()
     publish(readbacks, stamp)
 
 
@@ -592,7 +661,7 @@ async def read_all(
     try:
         answers = await port.exchange(requests, label)
     except LabiocError as error:
-        alone = isinstance(error, (ReplyTimeout, DeviceError))
+        alone = error.asked and isinstance(error, (ReplyTimeout, LinkDown, DeviceError))
         for readback in asked:
             readback.fail(error, alone=alone)
         raise

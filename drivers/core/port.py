@@ -37,6 +37,7 @@ from .errors import (
     ReplyError,
     ReplyTimeout,
     TruncatedReply,
+    UserError,
     WriteCut,
     WrongInstrument,
 )
@@ -47,6 +48,7 @@ CONNECT_TIMEOUT = 3.0
 QUEUE_TIMEOUT = 5.0
 FIRST_BACK_OFF = 0.2
 FENCE_PATIENCE = (0.005, 0.1)  # twice the last round trip, within these bounds
+STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
 LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3 s
 
 
@@ -60,9 +62,10 @@ class LinkState(enum.IntEnum):
 
 @dataclass(slots=True)
 class Statistics:
-    """What a port has seen since it was opened. Times in seconds."""
+    """What a port has seen since it was opened. Times in seconds; overruns are readings a period late or more."""
 
     exchanges: int = 0
+    overruns: int = 0
     busy: float = 0.0
     round_trip: float = 0.0
     connects: int = 0
@@ -99,8 +102,8 @@ class Port:
         self.identity = ""
         self.statistics = Statistics()
         self.on_change: list[Callable[[], None]] = []
-        self._parts = parse(url)
-        self._log = logging.getLogger(f"labioc.port.{name}")
+        self._parts = parse(url, protocol.serial)
+        self.log = logging.getLogger(f"labioc.port.{name}")
         self._wire = logging.getLogger(f"labioc.wire.{name}")
         self._identify = protocol.identify and (protocol.identify[0], re.compile(protocol.identify[1]))
         self._fence = protocol.requests((protocol.identify[0], True))[0] if protocol.identify else None
@@ -110,7 +113,8 @@ class Port:
         self.joins = protocol.join is not None
         self.confirms = protocol.confirm is not None
         self._variant = (variant, re.compile(protocol.variants[variant])) if variant else None
-        self._identity_line = b""
+        self._identity_line: bytes | None = None
+        self._silences = 0
         self._exchanger: Exchanger | None = None
         self._busy = False
         self._urgent: deque[asyncio.Future[None]] = deque()
@@ -147,7 +151,12 @@ class Port:
     # Exchanges
 
     async def exchange(
-        self, requests: Sequence[Request], label: Callable[[], str], *, urgent: bool = False
+        self,
+        requests: Sequence[Request],
+        label: Callable[[], str],
+        *,
+        urgent: bool = False,
+        then: Callable[[list[str]], Sequence[Request]] | None = None,
     ) -> list[str]:
         """Send each request in turn and return the answers to all of them.
 
@@ -155,10 +164,14 @@ class Port:
             requests: what to send; nothing comes between two of them.
             label: what is read or written, for error messages.
             urgent: a write, which goes ahead of every waiting read.
+            then: makes further requests out of the answers, to be sent in the same turn.
 
-        Raises LinkError, ReplyError or TruncatedReply.
+        Raises LinkError, ReplyError or TruncatedReply, and what ``then`` raises.
         """
-        await self._take_turn(label, urgent)
+        at_once = self.state is LinkState.UP and not self._busy
+        self._busy = self._busy or at_once
+        if not at_once or not self._is_in_step():
+            await self._take_turn(label, urgent)
         exchanger = self._exchanger
         assert exchanger is not None
         answers: list[str] = []
@@ -169,6 +182,13 @@ class Port:
                 reply = await self._ask(exchanger, request)
                 if request.answers:
                     answers += self.protocol.answers(reply, request.answers)
+            if then is not None:
+                for request in then(answers):
+                    reply = await self._ask(exchanger, request)
+                    if request.answers:
+                        answers += self.protocol.answers(reply, request.answers)
+        except UserError:
+            raise  # nothing is on the wire
         except BaseException as error:
             named = self._named(error, label, request, urgent)
             # also if cancelled with a question on the wire: its answer must not become the next one's
@@ -185,6 +205,7 @@ class Port:
                 self._pass_on()
         statistics.round_trip = spent
         statistics.last_good = time.time()
+        self._silences = 0
         return answers
 
     def distrust(self, error: LabiocError) -> None:
@@ -199,10 +220,11 @@ class Port:
         await exchanger.send(request.payload)
         reply = b""
         if request.answers:
+            deadline = time.perf_counter() + self.protocol.timeout
             reply = await exchanger.receive(self.protocol.timeout)
             while reply == self._identity_line and request != self._fence:
                 self.statistics.discarded += 1
-                reply = await exchanger.receive(self.protocol.timeout)
+                reply = await exchanger.receive(_left(deadline))
         if self._gap:
             self._quiet_until = time.perf_counter() + self._gap
         return reply
@@ -222,15 +244,21 @@ class Port:
                     self._busy = False
                     again = True
                     continue
-            assert self._exchanger is not None
-            stray = self._exchanger.resynchronise()
-            if not stray:
+            if self._is_in_step():
                 return
-            self._log.debug("%s: %d bytes came that nobody had asked for", self.name, stray)
-            self.statistics.discarded += 1
-            self._busy = False
-            self._suspect(None)
             again = True
+
+    def _is_in_step(self) -> bool:
+        """Tell whoever has the turn whether it may go on the wire; if not, it has the turn no more."""
+        assert self._exchanger is not None
+        stray = self._exchanger.resynchronise()
+        if not stray:
+            return True
+        self.log.debug("%s: %d bytes came that nobody had asked for", self.name, stray)
+        self.statistics.discarded += 1
+        self._busy = False
+        self._suspect(None)
+        return False
 
     async def _wait_for_turn(
         self, row: deque[asyncio.Future[None]], label: Callable[[], str], *, first: bool
@@ -274,7 +302,9 @@ class Port:
                     return
 
     def _refusal(self, label: Callable[[], str], error: LabiocError) -> LabiocError:
-        return type(error)(f"{self.name}: {label()}: not asked, since {error}")
+        refusal = type(error)(f"{self.name}: {label()}: not asked, since {error}")
+        refusal.asked = False
+        return refusal
 
     def _named(
         self, error: BaseException, label: Callable[[], str], request: Request, urgent: bool
@@ -288,9 +318,18 @@ class Port:
             case TruncatedReply() | ReplyError():
                 kind = type(error)
             case TimeoutError():
+                self._silences += 1
                 kind, what = ReplyTimeout, f"no reply within {self.protocol.timeout:g} s"
             case ValueError():
                 kind, what = ReplyError, f"expected {request.answers} answers, got {what!r}"
+            case OSError():
+                kind = WriteCut if urgent else LinkDown
+            case LabiocError() | asyncio.CancelledError():
+                return error
+            case Exception():
+                # an exchanger from another package: this link fails, not the process
+                self.log.error("%s: %s: %r", self.name, label(), error, exc_info=error)
+                kind, what = LinkDown, repr(error)
             case _:
                 return error
         named = kind(f"{self.name}: {label()}: {what}; sent {request.payload!r}")
@@ -326,15 +365,19 @@ class Port:
                     if not turn.done():
                         turn.set_exception(error)
         for callback in self.on_change:
-            callback()
+            try:
+                callback()
+            except Exception:
+                self.log.exception("%s: a listener of the link's state fails", self.name)
 
     async def _keep(self) -> None:
         back_off = 0.0
         while True:
+            began = time.monotonic()
             try:
                 await self._connect()
-                back_off = 0.0
-                self._log.info("%s: connected to %s: %s", self.name, self.url, self.identity)
+                began = time.monotonic()
+                self.log.info("%s: connected to %s: %s", self.name, self.url, self.identity)
                 self.statistics.connects += 1
                 self._set(LinkState.UP, None)
                 self._attempted.set()
@@ -342,9 +385,11 @@ class Port:
             except LabiocError as error:
                 self._set_down(error)
             except Exception as error:
-                self._log.exception("%s: labioc's own error, please report it", self.name)
-                self._set_down(LinkDown(f"internal error: {error!r}"))
+                self._set_down(LinkDown(f"internal error: {error!r}"), error)
             self._attempted.set()
+            # a link that comes up and falls at once is as dead as one that does not come up
+            if time.monotonic() - began > STEADY:
+                back_off = 0.0
             await asyncio.sleep(back_off * random.uniform(0.5, 1.0))
             back_off = min(max(2 * back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
 
@@ -381,7 +426,7 @@ class Port:
                 return True
         except (TimeoutError, TruncatedReply, ReplyError):
             pass
-        self._log.warning("%s: no proper answer to %r: going on without", self.name, request.payload)
+        self.log.warning("%s: no proper answer to %r: going on without", self.name, request.payload)
         await self._raise_fence(exchanger)
         return False
 
@@ -407,7 +452,7 @@ class Port:
                     await self._raise_fence(self._exchanger)
                 finally:
                     patience.cancel()
-                self._log.debug("%s: in step again", self.name)
+                self.log.debug("%s: in step again", self.name)
                 if not self._trouble.is_set():
                     self._set(LinkState.UP, None)
         finally:
@@ -420,18 +465,20 @@ class Port:
             assert self.protocol.max_late is not None
             await asyncio.sleep(self.protocol.max_late)
             exchanger.resynchronise()
+            if self._silences > 1:
+                self._silences = 0
+                raise ReplyTimeout(f"no reply to anything ({self.url})")
             return
         ask, pattern = self._identify
         if self._gap:
             await asyncio.sleep(self._gap)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.protocol.timeout
+        deadline = time.perf_counter() + self.protocol.timeout
         strange: bytes | None = None
         try:
             await exchanger.send(self._fence.payload)
             while True:
                 try:
-                    reply = await exchanger.receive(max(0.0, deadline - loop.time()))
+                    reply = await exchanger.receive(_left(deadline))
                 except ReplyError as error:
                     strange = str(error).encode()
                     continue
@@ -443,22 +490,24 @@ class Port:
                 strange = reply
                 self.statistics.discarded += 1
         except (TimeoutError, TruncatedReply) as error:
-            if strange is None:
+            if strange is None or (self.state is LinkState.SUSPECT and strange.isascii()):
+                # what came while the link was up may have been the late answer
                 what = str(error) or f"no reply to {ask!r} within {self.protocol.timeout:g} s"
                 raise ReplyTimeout(f"{what} ({self.url})") from None
-            hint = (
-                "" if strange.isascii() else " (which is no text: has the line the right speed and parity?)"
-            )
+            came = f"{self.url} answers {strange[:80]!r}"
+            if not strange.isascii():
+                raise ReplyError(
+                    f"{came}, which is no text: has the line the right speed and parity?"
+                ) from None
             raise WrongInstrument(
-                f"expected an instrument that answers {ask!r} with {pattern.pattern!r};"
-                f" {self.url} answers {strange[:80]!r}{hint}"
+                f"expected an instrument that answers {ask!r} with {pattern.pattern!r}; {came}"
             ) from None
 
-    def _set_down(self, error: LabiocError) -> None:
+    def _set_down(self, error: LabiocError, cause: Exception | None = None) -> None:
         # an error is logged when it begins, not at each attempt
         begins = self.state is not LinkState.DOWN or type(self.error) is not type(error)
         if begins or not self._attempted.is_set():
-            self._log.warning("%s: %s", self.name, error)
+            self.log.warning("%s: %s", self.name, error, exc_info=cause)
             self._count(error)
         self._set(LinkState.DOWN, error)
 
@@ -466,3 +515,11 @@ class Port:
         exchanger, self._exchanger = self._exchanger, None
         if exchanger is not None:
             await exchanger.close()
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds to a deadline of `time.perf_counter`. Raises TimeoutError after it: a flood never ends."""
+    left = deadline - time.perf_counter()
+    if left <= 0:
+        raise TimeoutError
+    return left

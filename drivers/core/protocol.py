@@ -34,6 +34,7 @@ class Lines:
             instrument takes only one at a time.
         max_send: the longest line that the instrument takes, bytes.
         max_joined: the most questions in one line.
+        serial: the settings of the instrument's serial line, for what a URL does not say.
         gaps: the silence that the instrument wants between two exchanges, seconds, by scheme of the link.
         confirm: a question asked after each command, and a function that tells from its answer whether the
             command was accepted. It is also asked once at connect, to clear what came before.
@@ -49,6 +50,7 @@ class Lines:
     join: str | None = None
     max_send: int = 255
     max_joined: int = 8
+    serial: Mapping[str, int | str] = field(default_factory=dict)
     gaps: Mapping[str, float] = field(default_factory=dict)
     confirm: tuple[str, Callable[[str], bool]] | None = None
     encoding: str = "latin-1"

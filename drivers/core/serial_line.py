@@ -22,7 +22,7 @@ import serial_asyncio
 
 from .errors import AddressError, LinkDown
 from .framing import Framer
-from .links import Exchanger, StreamExchanger
+from .links import Exchanger, StreamExchanger, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -113,16 +113,12 @@ async def open_serial(parts: SplitResult, framer: Callable[[], Framer], wire: lo
 
     Raises LinkDown if the device is missing, in use, or refuses its settings.
     """
-    loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(None, functools.partial(_open, parts.path, settings(parts)))
-    try:
-        line = await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        # the thread can't be stopped: what it opens later must not stay open
-        opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
-        raise
+    # the thread can't be stopped: what it opens later must not stay open
+    line = await in_thread(
+        functools.partial(_open, parts.path, settings(parts)), late=lambda opened: opened.close()
+    )
     exchanger = StreamExchanger(framer(), wire)
-    transport = _Transport(loop, exchanger, line)
+    transport = _Transport(asyncio.get_running_loop(), exchanger, line)
     try:
         await asyncio.sleep(0)  # the transport makes the connection in the loop's next round
     except asyncio.CancelledError:

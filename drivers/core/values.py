@@ -10,6 +10,7 @@ import enum
 import math
 import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from . import units
@@ -215,12 +216,14 @@ class Enum(ValueType[E]):
 
     Args:
         states: an enumeration whose values are the codes, whole numbers or texts.
+        settable: the states that may be set; all, if not given.
     """
 
-    def __init__(self, states: type[E]) -> None:
+    def __init__(self, states: type[E], *, settable: Iterable[E] | None = None) -> None:
         if not (isinstance(states, type) and issubclass(states, enum.Enum)):
             raise DefinitionError(f"expected an enumeration, got {states!r}")
         self.states = states
+        self.settable = tuple(states if settable is None else settable)
         self._by_code: dict[Any, E] = {member.value: member for member in states}
         kinds = {type(code) for code in self._by_code}
         if kinds not in ({int}, {str}):
@@ -241,13 +244,17 @@ class Enum(ValueType[E]):
         return str(value.value)
 
     def check(self, value: object) -> E:
-        """Return the state; its code counts too. Raises ValueTypeError, LimitError."""
-        if isinstance(value, self.states):
-            return value
-        if isinstance(value, (int, str)) and not isinstance(value, bool):
-            if value in self._by_code:
-                return self._by_code[value]
-            raise LimitError(f"expected {self.expected}, got {value!r}")
+        """Return the state; its code or its name count too. Raises ValueTypeError, LimitError."""
+        state = value
+        if isinstance(value, (int, str)) and not isinstance(value, (bool, self.states)):
+            state = self.states.__members__.get(str(value)) or self._by_code.get(value)
+            if state is None:
+                raise LimitError(f"expected {self.expected}, got {value!r}")
+        if isinstance(state, self.states):
+            if state not in self.settable:
+                allowed = ", ".join(member.name for member in self.settable)
+                raise LimitError(f"{state.name} may not be set, only {allowed}")
+            return state
         names = ", ".join(member.name for member in self.states)
         raise ValueTypeError(f"expected a {self.states.__name__} ({names}), got {value!r}")
 

@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
+from labioc.devices.core import Alarm
 from labioc.devices.core.table import HEADINGS, describe
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.links import check_present
@@ -57,9 +59,11 @@ def main(instrument: Instrument | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    version = f"labioc {metadata.version('labioc')}"
     parser = argparse.ArgumentParser(
         prog="labioc", description="Laboratory instruments on EPICS.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="serve an instrument as PVs", allow_abbrev=False)
@@ -81,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         "--macro", action="append", default=[], metavar="NAME=TEXT", help="a macro of the prefix"
     )
     run.add_argument(
+        "--alarm",
+        action="append",
+        default=[],
+        metavar="PV=high:80,hihi:95",
+        help="alarm limits of a reading: lolo, low, high, hihi, hysteresis",
+    )
+    run.add_argument(
         "--limit", action="append", default=[], metavar="PV=LOW:HIGH", help="narrow the limits of a setpoint"
     )
     run.add_argument(
@@ -98,11 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     sim.set_defaults(command=_sim)
     sim.add_argument("instrument", help="its name, as in labioc list")
     at = sim.add_mutually_exclusive_group()
-    at.add_argument("--port", type=int, default=0, help="TCP port (default: a free one)")
+    at.add_argument("--port", type=_port_number, default=0, help="TCP port (default: a free one)")
     at.add_argument("--pty", action="store_true", help="serve a pseudo-terminal instead of a TCP port")
     sim.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
     sim.add_argument("--variant", default="", help="the variant of the instrument")
-    sim.add_argument("--speed", type=float, default=1.0, help="simulated seconds for each real second")
+    sim.add_argument("--speed", type=_positive, default=1.0, help="simulated seconds for each real second")
     sim.add_argument(
         "--fault", default="", metavar="FAULTS", help="what goes wrong, such as mute or delay=0.02,garbage"
     )
@@ -142,6 +153,18 @@ def _parser() -> argparse.ArgumentParser:
         )
         client.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
     return parser
+
+
+def _port_number(text: str) -> int:
+    if not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port number")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)
 
 
 def _interfaces() -> list[str]:
@@ -188,14 +211,28 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
             variant=args.variant,
             macros=dict(_pair(text, "NAME=TEXT") for text in args.macro),
             limits=dict(_limit(text) for text in args.limit),
+            alarms=dict(_alarm(text) for text in args.alarm),
         )
         host = Host([config], interfaces=args.interfaces)
         check_present(url)
-        await stack.enter_async_context(host)
+        if not await _entered(stack, host, stop):
+            return
         _say_where(host, args.interfaces, args.quiet)
         if args.list_pvs:
             print("\n".join(host.pvs), flush=True)
         await host.wait(stop)
+
+
+async def _entered(stack: contextlib.AsyncExitStack, host: Host, stop: asyncio.Event) -> bool:
+    """Start a host, unless a signal comes first."""
+    starting = asyncio.create_task(stack.enter_async_context(host))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (starting, stopping):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    return not stop.is_set()
 
 
 @contextlib.contextmanager
@@ -228,6 +265,16 @@ def _limit(text: str) -> tuple[str, tuple[float, float]]:
         raise _Failure(f"expected PV=LOW:HIGH, got {text!r}") from None
 
 
+def _alarm(text: str) -> tuple[str, Alarm]:
+    expected = "PV=high:80,hihi:95 (lolo, low, high, hihi, hysteresis)"
+    name, limits = _pair(text, expected)
+    try:
+        values = {key: float(value) for key, _, value in (item.partition(":") for item in limits.split(","))}
+        return name, Alarm(**values)  # type: ignore[arg-type]  # a wrong name is a TypeError
+    except (TypeError, ValueError) as error:
+        raise _Failure(f"expected {expected}, got {text!r}: {error}") from None
+
+
 def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
     if quiet:
         return
@@ -238,6 +285,10 @@ def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
         print(
             f"labioc: ONLY THIS MACHINE CAN SEE THEM (127.0.0.1, port {port});"
             " to serve the network, add: --interfaces 0.0.0.0",
+            file=sys.stderr,
+        )
+        print(
+            "labioc: EPICS clients find them with EPICS_CA_ADDR_LIST=127.255.255.255 EPICS_CA_AUTO_ADDR_LIST=NO",
             file=sys.stderr,
         )
     else:
@@ -349,7 +400,7 @@ Heat it: ask for 77 K at output 1, and switch its heater on.
 
 Watch the temperature follow (Ctrl-C ends it):
 
-    {labioc} monitor -s :{port} demo:A:TEMP demo:OUT1:HEATER
+    {labioc} monitor -s :{port} demo:A:TEMP demo:OUT1:OUTPUT
 
 Any other EPICS client works as well, once it knows where to look:
 

@@ -64,11 +64,12 @@ def search_at(server: str | None) -> None:
     """Search at ``HOST:PORT`` instead of where the EPICS_CA_... variables say; on loopback if nothing says it."""
     if server is not None:
         host, _, port = server.rpartition(":")
-        if not port.isdigit():
+        if not port.isdigit() or not 0 < int(port) < 65536:
             raise ClientError(f"expected a server as HOST:PORT or :PORT, got {server!r}")
         os.environ["EPICS_CA_ADDR_LIST"] = host or "127.0.0.1"
         os.environ["EPICS_CA_SERVER_PORT"] = port
-    os.environ.setdefault("EPICS_CA_ADDR_LIST", "127.0.0.1")
+    # a broadcast: it reaches every server of this machine, a search at 127.0.0.1 only one of them
+    os.environ.setdefault("EPICS_CA_ADDR_LIST", "127.255.255.255")
     os.environ.setdefault("EPICS_CA_AUTO_ADDR_LIST", "NO")
 
 
@@ -87,8 +88,8 @@ def put(name: str, text: str, timeout: float) -> None:
         data, data_type = list(data[0]), ChannelType.CHAR
     try:
         answer = write(name, data, notify=True, data_type=data_type, timeout=timeout, repeater=False)
-    except CaprotoTimeoutError as error:
-        raise NoAnswer(f"{name}: {error}") from None
+    except CaprotoTimeoutError:
+        raise NoAnswer(f"{name}: no server answers for this PV within {timeout:g} s") from None
     except CaprotoError as error:
         raise ClientError(f"{name}: the put was refused: {error}") from None
     if answer.status.code_with_severity & 1 == 0:
@@ -109,7 +110,7 @@ def _reason(name: str) -> str:
             answer, show = _describe(":".join([*parts[:n], "MESSAGE"]), REASON_TIMEOUT)
         except NoAnswer:
             continue
-        return show(answer)
+        return show(answer).removeprefix(f"{name}: ")
     return ""
 
 
@@ -124,18 +125,19 @@ def monitor(names: Sequence[str], timeout: float) -> None:
         with print_lock:
             print(f"{when:%H:%M:%S.%f}"[:-3], f"{name}  {shows[name](answer)}", flush=True)
 
+    def say_state(pv: Any, state: str) -> None:
+        if state == "disconnected" and not ending.is_set():
+            print(f"{pv.name}  disconnected", file=sys.stderr, flush=True)
+
+    ending = threading.Event()
     context = Context()
-    for pv in context.get_pvs(*names, connection_state_callback=_say_state):
+    for pv in context.get_pvs(*names, connection_state_callback=say_state):
         pv.subscribe(data_type="time").add_callback(changed)
     try:
         threading.Event().wait()
     finally:
+        ending.set()
         context.disconnect()
-
-
-def _say_state(pv: Any, state: str) -> None:
-    if state == "disconnected":
-        print(f"{pv.name}  disconnected", file=sys.stderr, flush=True)
 
 
 def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
@@ -146,7 +148,7 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
         raise NoAnswer(f"{name}: no server answers for this PV within {timeout:g} s") from None
     except CaprotoError as error:
         raise ClientError(f"{name}: {error}") from None
-    if answer.data and isinstance(answer.data[0], bytes) and len(answer.data[0]) == STRING_LENGTH:
+    if len(answer.data) == 1 and isinstance(answer.data[0], bytes) and len(answer.data[0]) == STRING_LENGTH:
         # a long string shows its beginning only, unless it is asked for as characters
         return _describe_long(name, timeout)
     control = answer.metadata
@@ -155,6 +157,8 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
     states = getattr(control, "enum_strings", ())
 
     def show(answer: Any) -> str:
+        if name.endswith("$"):
+            return bytes(answer.data).partition(b"\0")[0].decode("latin-1")
         values = [_text(value, precision, states) for value in answer.data]
         alarm = answer.metadata.severity
         words = [
@@ -168,9 +172,7 @@ def _describe(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
 
 
 def _describe_long(name: str, timeout: float) -> tuple[Any, Callable[[Any], str]]:
-    field = name if "." in name else f"{name}.VAL"
-    answer = read(f"{field}$", data_type="control", timeout=timeout, force_int_enums=True, repeater=False)
-    return answer, lambda answer: bytes(answer.data).partition(b"\0")[0].decode("latin-1")
+    return _describe(f"{name if '.' in name else name + '.VAL'}$", timeout)
 
 
 def _text(value: Any, precision: int | None, states: Sequence[bytes]) -> str:

@@ -20,6 +20,7 @@ from .server import CAServer
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 60
 FIRST_SWEEP = 5.0  # a slow instrument must not keep the others' PVs from their clients for longer
 
 
@@ -31,15 +32,26 @@ class Unit:
         kind = config.instrument
         self.config = config
         try:
-            config.prefix.format(**config.macros)
+            prefix = config.prefix.format(**config.macros)
         except (LookupError, ValueError) as error:
             raise DefinitionError(
                 f"{config.name}: the prefix {config.prefix!r} needs a macro that is not given: {error}"
             ) from None
+        wrong = [c for c in prefix if not (c.isascii() and (c.isalnum() or c in "_-+:;<>[]"))]
+        if wrong:
+            hint = "; a macro is written {P}" if "$" in prefix else ""
+            raise DefinitionError(
+                f"{config.name}: a PV name has no {wrong[0]!r}, as in the prefix {prefix!r}{hint}"
+            )
         self.driver: Driver = kind.driver(config.url, name=config.name, variant=config.variant)
         self.device: Device = kind.device(config.prefix, driver=self.driver, macros=dict(config.macros))
+        longest = max(self.device.pvdb, key=len)
+        if len(longest) > LONGEST_NAME:
+            raise DefinitionError(f"{config.name}: {longest} has more than {LONGEST_NAME} characters")
         for name, (low, high) in config.limits.items():
             self.device.narrow(name, low, high)
+        for name, alarm in config.alarms.items():
+            self.device.set_alarm(name, alarm)
         self.poller = Poller(self.device)
 
     async def ready(self) -> None:

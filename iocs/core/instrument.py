@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 import labioc.iocs
-from labioc.devices.core import Device
+from labioc.devices.core import Alarm, Device
 from labioc.drivers.core import Driver
 from labioc.drivers.core.errors import UserError
 from labioc.sim.core import Simulator
@@ -57,6 +58,7 @@ class InstrumentConfig:
         variant: its variant, or "".
         macros: the macros of the prefix.
         limits: narrower limits for setpoints, by PV name without the prefix, in the PV's unit.
+        alarms: alarm limits for readings, likewise.
     """
 
     instrument: Instrument
@@ -66,6 +68,7 @@ class InstrumentConfig:
     variant: str = ""
     macros: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
 
 
 def find_instrument(name: str) -> Instrument:
@@ -74,22 +77,27 @@ def find_instrument(name: str) -> Instrument:
     Raises UnknownInstrument, with the names that there are.
     """
     if name in bundled_names():
-        found = importlib.import_module(f"labioc.iocs.{name}").instrument
+        found = _loaded(name, lambda: importlib.import_module(f"labioc.iocs.{name}").instrument)
     else:
         plug_ins = entry_points(group=ENTRY_POINTS, name=name)
         if not plug_ins:
             raise UnknownInstrument(
                 f"unknown instrument {name!r}; there are: {', '.join(instrument_names())}"
             )
-        try:
-            found = next(iter(plug_ins)).load()
-        except Exception as error:
-            raise UnknownInstrument(
-                f"the package that offers the instrument {name!r} fails: {error!r}"
-            ) from error
+        found = _loaded(name, next(iter(plug_ins)).load)
     if not isinstance(found, Instrument):
         raise UnknownInstrument(f"{name!r} is not an Instrument but {found!r}")
     return found
+
+
+def _loaded(name: str, load: Callable[[], object]) -> object:
+    try:
+        return load()
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UnknownInstrument(
+            f"the instrument {name!r} does not load: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        ) from error
 
 
 def instrument_names() -> list[str]:

@@ -48,6 +48,7 @@ MAX_QUEUED_BYTES = 1 << 20
 MAX_WRITE_BUFFER = 1 << 16
 """asyncio's high-water mark: beyond it `drain` waits."""
 MAX_ERROR_TEXT = 200
+GATHER_SECONDS = 0.001
 READ_BYTES = 1 << 16
 STOP_SECONDS = 2.0
 HOST_ENDIAN = ">" if sys.byteorder == "big" else "<"
@@ -82,6 +83,7 @@ class _Circuit(VirtualCircuit):
         self._event_bytes = 0
         self._max_events, self._max_event_bytes = MAX_QUEUED_EVENTS, MAX_QUEUED_BYTES
         self._flush_is_due = False
+        self._flushed = 0.0
         self._is_blocked = False
 
     @property
@@ -106,7 +108,7 @@ class _Circuit(VirtualCircuit):
                     await self.client.send(b"".join(answers))
                 if len(self.circuit._data) > MAX_REQUEST_BYTES:
                     raise caproto.RemoteProtocolError(f"a request of more than {MAX_REQUEST_BYTES} bytes")
-        except (ConnectionError, DisconnectedCircuit) as error:
+        except (ConnectionError, caproto.CaprotoNetworkError, DisconnectedCircuit) as error:
             log.debug("client %s is gone: %s", self.who, error)
         except (OSError, caproto.CaprotoError) as error:
             log.info("dropped client %s: %s", self.who, error)
@@ -233,7 +235,12 @@ class _Circuit(VirtualCircuit):
             self._keep_newest_events()
         if not self._flush_is_due:
             self._flush_is_due = True
-            self._loop.call_soon(self._flush_due)
+            # The first event leaves at once; those that follow on its heels leave together, not each by a call.
+            wait = self._flushed + GATHER_SECONDS - self._loop.time()
+            if wait > 0:
+                self._loop.call_later(wait, self._flush_due)
+            else:
+                self._loop.call_soon(self._flush_due)
 
     def _flush_due(self) -> None:
         self._flush_is_due = False
@@ -242,6 +249,7 @@ class _Circuit(VirtualCircuit):
     def _flush(self) -> None:
         if not self._events or self._is_blocked or not self.events_on.is_set() or not self.connected:
             return
+        self._flushed = self._loop.time()
         self._transport.write(b"".join([message for _, message in self._events]))
         self._events.clear()
         self._event_bytes = 0

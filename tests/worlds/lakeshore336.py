@@ -19,7 +19,6 @@ from labioc.drivers.lakeshore336 import (
     OutputMode,
     Ramp,
     Resistance,
-    Tuning,
 )
 from labioc.sim.lakeshore336 import LakeShore336 as Cryostat
 
@@ -104,7 +103,7 @@ async def tune(driver: LakeShore336, sim: Cryostat, key: str) -> Shows:
     await output.pid.write(PID(50.0, 20.0, 0.0))
     await output.setpoint.write(sim.sample.temperature)
     await output.range.write(HeaterRange.LOW)
-    await output.autotune.write(Tuning.PID)
+    await output.tune_pid.execute()
     return lambda value: isinstance(value, tuple) and bool(value[0])
 
 
