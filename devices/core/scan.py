@@ -35,9 +35,6 @@ class _Turn:
         self.silences = 0
         self.number = next(self._numbers)
 
-    def __lt__(self, other: _Turn) -> bool:
-        return (self.due, self.number) < (other.due, other.number)
-
 
 class Poller:
     """Reads what the PVs of one device show, one exchange at a time.
@@ -55,8 +52,10 @@ class Poller:
         self._port = device.driver.port
         self._connects = -1
         self._kick = asyncio.Event()
-        self._heap = [_Turn(readback, period) for readback, period in device.periods().items()]
-        self._unswept = set(self._heap)
+        turns = [_Turn(readback, period) for readback, period in device.periods().items()]
+        # in tuples, which compare faster than objects of ours
+        self._heap = [(turn.due, turn.number, turn) for turn in turns]
+        self._unswept = set(turns)
         self.swept = asyncio.Event()
         self._port.on_change.append(self._link_changed)
 
@@ -77,11 +76,13 @@ class Poller:
         now = asyncio.get_running_loop().time()
         anew = self._connects != self._port.statistics.connects
         self._connects = self._port.statistics.connects
-        for turn in self._heap:
+        turns = [turn for _, _, turn in self._heap]
+        for turn in turns:
             if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
                 # what failed in its own exchange comes last: it may be what breaks the link
                 turn.due = now + LATER if anew and turn.readback.alone else now
                 turn.retried = not anew
+        self._heap[:] = [(turn.due, turn.number, turn) for turn in turns]
         heapq.heapify(self._heap)
         self._kick.set()
 
@@ -91,13 +92,13 @@ class Poller:
         heap = self._heap
         while True:
             now = loop.time()
-            if self._port.state is LinkState.DOWN or not heap or heap[0].due > now:
-                await self._wait_until(heap[0].due if heap else math.inf)
+            if self._port.state is LinkState.DOWN or not heap or heap[0][0] > now:
+                await self._wait_until(heap[0][0] if heap else math.inf)
                 continue
             most = max_joined if self._port.joins else 1
-            batch = [heapq.heappop(heap)]
-            while len(batch) < most and heap and heap[0].due <= now:
-                batch.append(heapq.heappop(heap))
+            batch = [heapq.heappop(heap)[2]]
+            while len(batch) < most and heap and heap[0][0] <= now:
+                batch.append(heapq.heappop(heap)[2])
             asked = [turn for turn in batch if not self._is_fresh(turn)]
             failed = False
             try:
@@ -142,7 +143,7 @@ class Poller:
             self._port.statistics.overruns += 1
         rest = min(REST * 2.0**turn.silences, LONGEST_REST) if turn.silences > 1 else 0.0
         turn.due = max(turn.due + turn.period, now + rest)
-        heapq.heappush(self._heap, turn)
+        heapq.heappush(self._heap, (turn.due, turn.number, turn))
         if self._unswept:
             self._unswept.discard(turn)
             if not self._unswept:

@@ -74,6 +74,8 @@ class StreamExchanger(asyncio.Protocol):
         self._messages: deque[bytes] = deque()
         self._waiter: asyncio.Future[bytes] | None = None
         self._broken: ReplyError | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._lost: asyncio.Future[Exception | None] = self._loop.create_future()
 
@@ -128,14 +130,15 @@ class StreamExchanger(asyncio.Protocol):
             raise error
         if self._lost.done():
             raise self._why_lost()
-        # a bare timer: asyncio.timeout costs as much again as the whole exchange
         waiter: asyncio.Future[bytes] = self._loop.create_future()
         self._waiter = waiter
-        timer = self._loop.call_later(timeout, self._time_out, waiter)
+        self._deadline = self._loop.time() + timeout
+        # one timer that looks after all exchanges: one for each costs a tenth of the exchange
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._watch()
         try:
             return await waiter
         finally:
-            timer.cancel()
             self._waiter = None
 
     def resynchronise(self) -> int:
@@ -155,16 +158,26 @@ class StreamExchanger(asyncio.Protocol):
     async def close(self) -> None:
         """Abort: a graceful close waits for output that a dead line never takes."""
         self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
             await asyncio.wait([self._lost], timeout=1.0)
 
-    def _time_out(self, waiter: asyncio.Future[bytes]) -> None:
-        if not waiter.done():
-            pending = self._framer.pending
-            waiter.set_exception(
-                TruncatedReply(f"the reply stopped after {pending[:80]!r}") if pending else TimeoutError()
-            )
+    def _watch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._watch()
+            return
+        pending = self._framer.pending
+        self._wake(TruncatedReply(f"the reply stopped after {pending[:80]!r}") if pending else TimeoutError())
 
     def _wake(self, error: Exception) -> bool:
         if self._waiter is None or self._waiter.done():

@@ -283,12 +283,12 @@ def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
     port = host.server.search_port
     if list(interfaces) == [LOOPBACK]:
         print(
-            f"labioc: ONLY THIS MACHINE CAN SEE THEM (127.0.0.1, port {port});"
-            " to serve the network, add: --interfaces 0.0.0.0",
+            "labioc: EPICS clients find them with EPICS_CA_ADDR_LIST=127.255.255.255 EPICS_CA_AUTO_ADDR_LIST=NO",
             file=sys.stderr,
         )
         print(
-            "labioc: EPICS clients find them with EPICS_CA_ADDR_LIST=127.255.255.255 EPICS_CA_AUTO_ADDR_LIST=NO",
+            f"labioc: ONLY THIS MACHINE CAN SEE THEM (127.0.0.1, port {port});"
+            " to serve the network, add: --interfaces 0.0.0.0",
             file=sys.stderr,
         )
     else:
