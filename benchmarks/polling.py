@@ -152,7 +152,7 @@ def role(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def ask(process: subprocess.Popen[str]) -> tuple[int, float]:
-    """Return exchanges and CPU seconds of an IOC."""
+    """Return what an IOC or a client has counted, and its CPU seconds."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
@@ -213,22 +213,27 @@ class Monitor:
         ca.flush_io()
 
 
+def run_monitor() -> None:
+    monitor = Monitor()
+    for channel in CHANNELS:
+        monitor.subscribe(f"BENCH:{channel}:V")
+    print("subscribed", flush=True)
+    while sys.stdin.readline():
+        print(json.dumps([monitor.count, time.process_time()]), flush=True)
+
+
 def ioc_loop(url: str, seconds: float) -> tuple[float, float]:
     """Readings per second delivered to a libca client, and the IOC's CPU seconds for each."""
-    with role("--role", "ioc", "--url", url, "--period", 1e-6) as (process, _):
-        monitor = Monitor()
-        for channel in CHANNELS:
-            monitor.subscribe(f"BENCH:{channel}:V")
+    with (
+        role("--role", "ioc", "--url", url, "--period", 1e-6) as (ioc, _),
+        role("--role", "monitor") as (client, _),
+    ):
         time.sleep(0.3)
-        (polled, cpu), first, began = ask(process), monitor.count, time.perf_counter()
+        (polled, cpu), (first, _), began = ask(ioc), ask(client), time.perf_counter()
         time.sleep(seconds)
-        delivered, spent = monitor.count - first, time.perf_counter() - began
-        polled_after, cpu_after = ask(process)
-        MONITORS.append(monitor)  # libca may still call it
-        return delivered / spent, (cpu_after - cpu) / (polled_after - polled)
-
-
-MONITORS: list[Monitor] = []
+        (last, _), spent = ask(client), time.perf_counter() - began
+        polled_after, cpu_after = ask(ioc)
+        return (last - first) / spent, (cpu_after - cpu) / (polled_after - polled)
 
 
 def put_latency(url: str, period: float, puts: int) -> list[float]:
@@ -267,7 +272,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--puts", type=int, default=300)
-    parser.add_argument("--role", choices=("client", "instrument", "ioc"), default="client")
+    parser.add_argument("--role", choices=("client", "instrument", "ioc", "monitor"), default="client")
     parser.add_argument("--url", default="")
     parser.add_argument("--period", type=float, default=1.0)
     parser.add_argument("--delay", type=float, default=0.0)
@@ -276,6 +281,8 @@ def main() -> None:
         asyncio.run(run_instrument(args.delay))
     elif args.role == "ioc":
         asyncio.run(run_ioc(args.url, args.period))
+    elif args.role == "monitor":
+        run_monitor()
     else:
         measure(args.rounds, args.seconds, args.puts)
 
