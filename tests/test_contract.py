@@ -11,8 +11,8 @@ import pytest
 
 from labioc.devices.core.table import describe
 from labioc.drivers.core import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+from labioc.drivers.core.bound import BoundReadback, BoundSetpoint
 from labioc.drivers.core.errors import RefusedError
-from labioc.drivers.core.parameters import BoundReadback, BoundSetpoint
 from labioc.iocs.core.instrument import bundled_names, find_instrument
 
 PATIENCE = 20.0

@@ -22,6 +22,7 @@ from labioc.drivers.core import (
     Text,
     computed,
 )
+from labioc.drivers.core.bound import BoundReadback
 from labioc.drivers.core.errors import (
     DefinitionError,
     LinkDown,
@@ -33,7 +34,6 @@ from labioc.drivers.core.errors import (
     UserError,
     ValueTypeError,
 )
-from labioc.drivers.core.parameters import BoundReadback
 from labioc.drivers.lakeshore336 import LakeShore336
 from labioc.drivers.testing import transcript
 from labioc.sim.lakeshore336 import LakeShore336 as Simulator

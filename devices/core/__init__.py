@@ -1,7 +1,8 @@
 """What every device stands on: PV data classes, mapping, scanning, link health."""
 
 from ._pvgroup import SubGroup
-from .mapping import Device, DeviceGroup, SubGroups, pv
+from .definition import pv
+from .mapping import Device, DeviceGroup, SubGroups
 from .records import Alarm, AlarmSeverity
 
 __all__ = ["Alarm", "AlarmSeverity", "Device", "DeviceGroup", "SubGroup", "SubGroups", "pv"]

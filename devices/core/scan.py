@@ -9,8 +9,8 @@ import math
 import time
 from typing import Any
 
+from labioc.drivers.core.bound import BoundReadback
 from labioc.drivers.core.errors import DeviceError, LinkError
-from labioc.drivers.core.parameters import BoundReadback
 from labioc.drivers.core.port import LinkState
 
 from .mapping import Device

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
+from .bound import Bound, BoundReadback, BoundSetpoint, read_all
 from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, ReplyTimeout, UserError
-from .parameters import Bound, BoundReadback, BoundSetpoint, Parameter, Readback, read_all
+from .parameters import Parameter, Readback
 from .port import LinkState, Port
 from .protocol import Lines
 

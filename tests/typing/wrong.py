@@ -1,7 +1,7 @@
 """What a type checker must refuse: each line with the error that it is."""
 
 from labioc.drivers.core import Channel, Enum, Float, Readback, Setpoint
-from labioc.drivers.core.parameters import BoundReadback
+from labioc.drivers.core.bound import BoundReadback
 from labioc.drivers.lakeshore336 import PID, HeaterRange, Input, LakeShore336
 from labioc.drivers.testing import transcript
 

@@ -1,0 +1,227 @@
+"""Definitions: one line of a device each, which parameter becomes which PV."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labioc.drivers.core import units
+from labioc.drivers.core.errors import DefinitionError
+from labioc.drivers.core.parameters import Parameter, Readback, Setpoint
+from labioc.drivers.core.values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+
+from ._pvgroup import pvproperty
+from .records import PV, Alarm, AlarmSeverity, DoublePV, EnumPV, IntegerPV, LongTextPV, RecordInfo, StringPV
+
+STRING_LENGTH = 39
+LONG_TEXT_LENGTH = 256
+MAX_STATES = 16
+DESC_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value type appears as a PV: the record, and the conversion both ways."""
+
+    record: type[PV]
+    rtyps: tuple[str, str]
+    to_pv: Callable[[Any], Any]
+    from_pv: Callable[[Any], Any]
+    states: tuple[str, ...] = ()
+    members: tuple[Any, ...] = ()
+    max_length: int = 1
+    conversion: units.Conversion = units.SAME
+
+
+def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
+    """Choose the record for a value type. Raises DefinitionError, UnitError."""
+    converted = unit is not None and unit != value_type.unit
+    if isinstance(value_type, Float):
+        conversion = units.conversion(value_type.unit, unit) if unit is not None else units.SAME
+        if conversion == units.SAME:
+            return Form(DoublePV, ("ai", "ao"), float, float)
+        return Form(DoublePV, ("ai", "ao"), conversion.value, conversion.back, conversion=conversion)
+    if converted:
+        raise DefinitionError(f"{where}: only numbers with a unit convert, not {value_type.expected}")
+    if isinstance(value_type, (Integer, Flags)):
+        return Form(IntegerPV, ("longin", "longout"), int, int)
+    if isinstance(value_type, Bool):
+        return Form(EnumPV, ("bi", "bo"), int, bool, states=("Off", "On"), members=(False, True))
+    if isinstance(value_type, Enum):
+        members: list[enum.Enum] = list(value_type.states.__members__.values())
+        if len(members) > MAX_STATES:
+            raise DefinitionError(
+                f"{where}: an EPICS enum has at most {MAX_STATES} states, not {len(members)}"
+            )
+        rtyps = ("bi", "bo") if len(members) == 2 else ("mbbi", "mbbo")
+        labels = tuple(member.name for member in members)
+        return Form(EnumPV, rtyps, members.index, members.__getitem__, labels, tuple(members))
+    if isinstance(value_type, Text):
+        if value_type.max_length is not None and value_type.max_length <= STRING_LENGTH:
+            return Form(StringPV, ("stringin", "stringout"), str, str)
+        return Form(
+            LongTextPV, ("lsi", "lso"), str, str, max_length=value_type.max_length or LONG_TEXT_LENGTH
+        )
+    raise DefinitionError(f"{where}: has several fields; say which one, as in field=PID.p")
+
+
+def _field_name(value_type: ValueType[Any], field: object, where: str) -> str:
+    if isinstance(value_type, Fields):
+        for name in value_type.fields:
+            if getattr(value_type.kind, name) is field:
+                return name
+        fields = ", ".join(f"{value_type.kind.__name__}.{name}" for name in value_type.fields)
+        raise DefinitionError(f"{where}: field= is none of {fields}")
+    raise DefinitionError(f"{where}: has no fields")
+
+
+class Definition:
+    """One line of a device: which parameter becomes which PV. Made by `pv`."""
+
+    def __init__(
+        self,
+        spec: Parameter,
+        *,
+        name: str,
+        field: object,
+        unit: str | None,
+        egu: str | None,
+        precision: int,
+        scan: float | None,
+        alarm: Alarm,
+        display: tuple[float, float] | None,
+        severities: Mapping[Any, AlarmSeverity],
+        doc: str,
+    ) -> None:
+        if not isinstance(spec, Parameter):
+            raise DefinitionError(f"PV {name!r}: expected an attribute of a driver's class, got {spec!r}")
+        where = f"PV {name!r} of {spec.path}"
+        self.spec = spec
+        self.name = name
+        self.where = where
+        self.field = ""
+        self.scan = scan
+        self.form: Form | None = None
+        if not name or any(c in name for c in " .{}"):
+            raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
+        if scan is not None and not (isinstance(scan, (int, float)) and scan > 0):
+            raise DefinitionError(f"{where}: expected a scan period in seconds, or None; got {scan!r}")
+        if not isinstance(precision, int) or precision < 0:
+            raise DefinitionError(f"{where}: expected a number of decimals, got precision={precision!r}")
+        doc = doc or next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
+        if isinstance(spec, Readback):
+            value_type = spec.value
+            if field is not None:
+                self.field = _field_name(value_type, field, where)
+                if isinstance(spec, Setpoint) and not spec.ask:
+                    raise DefinitionError(
+                        f"{where}: one field can't be set where the others can't be asked for"
+                    )
+                assert isinstance(value_type, Fields)
+                value_type = value_type.fields[self.field]
+            self.form = _form(value_type, unit, where)
+            doc = doc or " ".join([*spec.name.split("_"), *self.field.split("_")]).strip()
+            if alarm.checks and self.form.record not in (DoublePV, IntegerPV):
+                raise DefinitionError(f"{where}: alarm limits are for numbers, not for {value_type.expected}")
+            unknown = [repr(state) for state in severities if state not in self.form.members]
+            if unknown:
+                raise DefinitionError(f"{where}: severities of {', '.join(unknown)}, which is no state of it")
+            text = unit if unit is not None else value_type.unit
+            limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
+            drive = (limits[0], limits[1]) if limits else None
+            self.readback_info = RecordInfo(
+                self.form.rtyps[0],
+                desc=doc[:DESC_LENGTH],
+                egu=text if egu is None else egu,
+                prec=precision,
+                display=display or drive,
+                alarm=alarm,
+                states=self.form.states,
+                severities=tuple(
+                    severities.get(member, AlarmSeverity.NO_ALARM)
+                    for member in self.form.members
+                    if severities
+                ),
+                scan=f"{scan:g}" if scan else "Passive",
+            )
+            self.setpoint_info = replace(
+                self.readback_info,
+                rtyp=self.form.rtyps[1],
+                alarm=Alarm(),
+                severities=(),
+                drive=drive,
+                scan="Passive",
+            )
+        self.desc = (doc or spec.name.replace("_", " "))[:DESC_LENGTH]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its PVs."""
+        has_readback = isinstance(self.spec, Setpoint) and self.spec.ask
+        return [self.name, f"{self.name}_RBV"] if has_readback else [self.name]
+
+    def properties(self, attribute: str) -> dict[str, Any]:
+        """Return caproto's properties for the PVs of this line, by attribute name."""
+        spec, form = self.spec, self.form
+        if form is None:
+            info = RecordInfo("bo", desc=self.desc, states=("Idle", "Execute"))
+            return {attribute: _property(EnumPV, self.name, 1, info)}
+        if not isinstance(spec, Setpoint):
+            return {attribute: _property(form.record, self.name, form.max_length, self.readback_info)}
+        made = {attribute: _property(form.record, self.name, form.max_length, self.setpoint_info)}
+        if spec.ask:
+            readback = _property(form.record, f"{self.name}_RBV", form.max_length, self.readback_info)
+            made[f"{attribute}_rbv"] = readback
+        return made
+
+
+def _property(record: type[PV], name: str, max_length: int, info: RecordInfo) -> Any:
+    return pvproperty(dtype=record, name=name, max_length=max_length, doc=info.desc, info=info)
+
+
+def pv(
+    spec: Parameter,
+    *,
+    name: str,
+    field: object = None,
+    unit: str | None = None,
+    egu: str | None = None,
+    precision: int = 3,
+    scan: float | None = 1.0,
+    alarm: Alarm | None = None,
+    display: tuple[float, float] | None = None,
+    severities: Mapping[Any, AlarmSeverity] | None = None,
+    doc: str = "",
+) -> Any:
+    """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
+
+    Args:
+        spec: the driver's attribute, as in ``Input.temperature``.
+        name: the PV's name after the prefix of its group.
+        field: for a value with several fields, which one, as in ``PID.p``.
+        unit: the unit at the PV, where it is not the wire's.
+        egu: the text of the unit, where it is not the unit's name.
+        precision: decimals that clients show.
+        scan: period between two readings, seconds; None: read at connect only.
+        alarm: alarm limits and their severities, in the PV's unit.
+        display: the lowest and highest value that clients show, in the PV's unit.
+        severities: for states that are an alarm, which severity.
+        doc: its description for clients, where the driver's does not do.
+
+    Raises DefinitionError, UnitError.
+    """
+    return Definition(
+        spec,
+        name=name,
+        field=field,
+        unit=unit,
+        egu=egu,
+        precision=precision,
+        scan=scan,
+        alarm=alarm or Alarm(),
+        display=display,
+        severities=severities or {},
+        doc=doc,
+    )
