@@ -143,6 +143,7 @@ class _Circuit:
                 for command in self.protocol.recv(data)[0]:
                     self.protocol.process_command(command)
                     self._dispatch(command)
+        self._writer.close()
         self.closed.set()
         for future in (*self._waiting.values(), *self._creating.values()):
             if not future.done():
