@@ -13,6 +13,7 @@ from labioc.drivers.lakeshore336 import (
     LakeShore336,
     Output,
     OutputMode,
+    PreferredUnits,
     Ramp,
     SensorSetup,
     TuningStatus,
@@ -33,8 +34,17 @@ class InputPVs(DeviceGroup):
     limit = pv(Input.limit, name="LIMIT", precision=0, scan=10, doc="All outputs go off above it; 0 is none")
     curve = pv(Input.curve, name="CURVE", scan=10, doc="Number of the calibration curve")
     type = pv(Input.setup, field=SensorSetup.type, name="TYPE", scan=10)
+    # in other units the setpoints would be shown as kelvin and be none
     units = pv(
-        Input.setup, field=SensorSetup.units, name="UNITS", scan=10, doc="Preferred units: leave at KELVIN"
+        Input.setup,
+        field=SensorSetup.units,
+        name="UNITS",
+        scan=5,
+        severities={
+            PreferredUnits.CELSIUS: AlarmSeverity.MAJOR_ALARM,
+            PreferredUnits.SENSOR: AlarmSeverity.MAJOR_ALARM,
+        },
+        doc="Preferred units: leave at KELVIN",
     )
     alarm_high = pv(Input.alarm_state, field=AlarmState.high, name="ALARM_HIGH", scan=2)
     alarm_low = pv(Input.alarm_state, field=AlarmState.low, name="ALARM_LOW", scan=2)

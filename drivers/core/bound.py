@@ -208,7 +208,7 @@ class BoundReadback(Bound, Generic[T]):
 
     # What exchanges call
 
-    def take(self, answer: str, stamp: float) -> None:
+    def take(self, answer: str) -> None:
         """Take the answer of the instrument."""
         try:
             self._taken = self._decode(answer)
@@ -364,7 +364,7 @@ class BoundSetpoint(BoundReadback[T]):
             raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
 
         def replace(answer: str) -> T:
-            self.take(answer, time.time())
+            self.take(answer)
             if self.error is not None:
                 raise self.error
             current: Any = self._taken
@@ -438,7 +438,7 @@ class BoundCommand(Bound):
 def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
     """Give each readback its answer, let each judge its own beside the others', then make all known."""
     for readback, answer in zip(readbacks, answers, strict=True):
-        readback.take(answer, stamp)
+        readback.take(answer)
     for readback in readbacks:
         readback.judge(stamp)
         readback.note()
