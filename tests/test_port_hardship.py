@@ -75,6 +75,28 @@ async def test_a_flood_does_not_keep_a_fence_from_ending() -> None:
             await fake.ask("A?")
 
 
+async def test_a_flood_instead_of_an_answer_is_bounded_and_mended(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        floods = 1
+        while line := await reader.readline():
+            text = line.decode().strip()
+            reply = f"{echo(text)}\n".encode()
+            if text == "A?" and floods:
+                floods -= 1
+                reply = b"+1.0\n" * 5000
+            writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    lines = Lines(eol="\n", timeout=0.5, identify=("ID?", "FAKE,"))
+    async with asyncio.timeout(HANG), server, started(lines, url=url) as fake:
+        assert await fake.ask("A?") == ["+1.0"]
+        assert await fake.ask("B?") == ["b"]
+        assert fake.port.statistics.connects == 1
+    assert "Fatal error" not in caplog.text
+
+
 async def test_a_listener_that_raises_harms_nobody_else(
     network: FakeNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:

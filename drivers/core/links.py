@@ -98,11 +98,11 @@ class StreamExchanger(asyncio.Protocol):
             return
         if messages:
             self._messages.extend(messages)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(self._messages.popleft())
             if len(self._messages) > MAX_UNASKED:
                 self._messages.clear()
                 self._broken = ReplyError(f"more than {MAX_UNASKED} messages came that nobody had asked for")
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(self._messages.popleft())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits for a reply."""
