@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -426,3 +427,42 @@ async def test_a_field_is_read_and_written_in_one_turn() -> None:
         assert (output.pid.value.p, output.pid.value.i) == (10.0, 11.0)
         order = [command.split()[0] for command in simulator.log]
         assert order.index("MOUT?") > len(order) - 1 - order[::-1].index("PID")
+
+
+async def test_a_listener_that_raises_is_logged_once_and_harms_no_reading(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(readback: BoundReadback[Any]) -> None:
+        raise RuntimeError("a bug of somebody's")
+
+    lines = [("STAT?;TEMP?", "0;77.3"), ("STAT?;TEMP?", "0;78.4")]
+    async with transcript(Masked, lines, identity="MASKED") as masked:
+        masked.temperature.listeners.append(fail)
+        assert await masked.temperature.read() == 77.3
+        assert await masked.temperature.read() == 78.4
+    assert caplog.text.count("a listener fails") == 1
+
+
+def test_a_script_sets_one_field_of_several() -> None:
+    address: list[str] = []
+    ready, done = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with Simulator().serve("tcp://127.0.0.1:0") as url:
+            address.append(url)
+            ready.set()
+            await asyncio.get_running_loop().run_in_executor(None, done.wait)
+
+    server = threading.Thread(target=asyncio.run, args=(serve(),))
+    server.start()
+    try:
+        assert ready.wait(20)
+        controller = LakeShore336.connect(address[0])
+        controller.outputs[1].pid.put_fields(p=60.0)
+        assert controller.outputs[1].pid.get().p == 60.0
+        controller.disconnect()
+        with pytest.raises(UserError):
+            controller.outputs[1].pid.get()
+    finally:
+        done.set()
+        server.join()

@@ -133,6 +133,7 @@ class BoundReadback(Bound, Generic[T]):
         self.value_type = spec.value
         self.stamp = 0.0
         self.listeners: list[Listener] = []
+        self._failing: list[Listener] = []
         self.ask = spec.ask.replace("{ch}", block.key)
         self._value: T | None = None
         self._decode = spec.value.decode
@@ -247,7 +248,10 @@ class BoundReadback(Bound, Generic[T]):
             try:
                 listener(self)
             except Exception:
-                self.block.driver.port.log.exception("%s: a listener fails", self._label)
+                # once: a reading comes many times a second
+                if listener not in self._failing:
+                    self._failing.append(listener)
+                    self.block.driver.port.log.exception("%s: a listener fails", self._label)
 
     def note(self) -> None:
         """Log that an answer went wrong, or is right again; once each. The link's own failures are the port's."""

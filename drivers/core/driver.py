@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from .bound import Bound, BoundReadback, BoundSetpoint, read_all
+from .bound import Bound, BoundReadback, read_all
 from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, ReplyTimeout, UserError
 from .parameters import Parameter, Readback
 from .port import LinkState, Port
@@ -343,10 +343,6 @@ class Driver(Block):
     def readbacks(self) -> Iterator[BoundReadback[Any]]:
         """Go through what can be read, setpoints included."""
         return (p for p in self.all_parameters() if isinstance(p, BoundReadback) and p.asked)
-
-    def setpoints(self) -> Iterator[BoundSetpoint[Any]]:
-        """Go through what can be written."""
-        return (p for p in self.all_parameters() if isinstance(p, BoundSetpoint))
 
     def _link_changed(self) -> None:
         error: LabiocError | None = self.port.error
