@@ -30,7 +30,8 @@ from labioc.devices.core._caproto import (
     format_number,
     to_latin1,
 )
-from labioc.devices.core.fields import FIELDS, Alarm, Field, RecordInfo, Served
+from labioc.devices.core.fields import FIELDS, Alarm, Field, RecordInfo
+from labioc.devices.core.served import Served
 
 __all__ = [
     "PV",
