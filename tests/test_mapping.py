@@ -142,6 +142,7 @@ def test_records_follow_the_value_types() -> None:
     rtyps = {name.removeprefix("B:"): record.info.rtyp for name, record in bench.pvdb.items()}
     assert {name: rtyp for name, rtyp in rtyps.items() if not name.startswith("LINK:")} == {
         "MESSAGE": "lsi",
+        "SIM": "bi",
         "T": "ai",
         "S": "ao",
         "S_RBV": "ai",

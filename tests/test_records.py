@@ -76,7 +76,7 @@ def test_caproto_groups_give_names_macros_and_nesting_but_no_common_alarm() -> N
 
 
 def test_a_pv_is_small() -> None:
-    info = RecordInfo("ai", alarm=Alarm(high=1.0))
+    info = RecordInfo("ai", **Alarm(high=1.0).fields)
     DoublePV(info=info, pvname="warm:up")
     gc.collect()
     tracemalloc.start()
@@ -116,7 +116,7 @@ LIMITS = Alarm(lolo=-20, low=-10, high=10, hihi=20)
     ],
 )
 def test_limits(value: float, status: str, severity: int) -> None:
-    pv = double(alarm=LIMITS)
+    pv = double(**LIMITS.fields)
     post(pv, value)
     assert (pv.status.name, pv.severity) == (status, severity)
     assert pv.udf == math.isnan(value)
@@ -125,7 +125,7 @@ def test_limits(value: float, status: str, severity: int) -> None:
 
 
 def test_one_limit_alone() -> None:
-    pv = double(alarm=Alarm(hihi=5, hhsv=AlarmSeverity.MINOR_ALARM))
+    pv = double(**Alarm(hihi=5, hhsv=AlarmSeverity.MINOR_ALARM).fields)
     post(pv, 0.0)
     assert alarm_of(pv) == GOOD
     post(pv, 5.0)
@@ -133,13 +133,13 @@ def test_one_limit_alone() -> None:
 
 
 def test_a_limit_without_severity_is_off() -> None:
-    pv = double(alarm=Alarm(high=5, hihi=9, hhsv=AlarmSeverity.NO_ALARM))
+    pv = double(**Alarm(high=5, hihi=9, hhsv=AlarmSeverity.NO_ALARM).fields)
     post(pv, 10.0)
     assert alarm_of(pv) == (AlarmStatus.HIGH, AlarmSeverity.MINOR_ALARM)
 
 
 def test_hysteresis_holds_each_limit_until_the_value_is_well_inside() -> None:
-    pv = double(alarm=Alarm(lolo=-20, low=-10, high=10, hihi=20, hysteresis=1))
+    pv = double(**Alarm(lolo=-20, low=-10, high=10, hihi=20, hysteresis=1).fields)
     seen = []
     for value in (9.5, 10, 9.1, 8.9, 9.5, 20, 19.1, 18.9, 9.5, 8, -10, -9.5, -8.9, -20, -19.5, -18):
         post(pv, value)
@@ -156,7 +156,7 @@ def test_negative_hysteresis_is_refused() -> None:
 
 
 def test_integer_limits() -> None:
-    pv = IntegerPV(info=RecordInfo("longin", alarm=Alarm(high=3)), pvname="T:I")
+    pv = IntegerPV(info=RecordInfo("longin", **Alarm(high=3).fields), pvname="T:I")
     post(pv, 3)
     assert pv.status == AlarmStatus.HIGH
 
@@ -293,7 +293,7 @@ async def listen(pv: Any, mask: int) -> _Queue:
 
 
 async def test_masks_and_deadbands() -> None:
-    pv = double(mdel=1.0, adel=5.0, alarm=Alarm(high=100))
+    pv = double(mdel=1.0, adel=5.0, **Alarm(high=100).fields)
     post(pv, 0.0)
     value, archive, alarm = [await listen(pv, mask) for mask in (DBE_VALUE, DBE_LOG, DBE_ALARM)]
     for step in range(1, 21):
@@ -335,11 +335,11 @@ async def test_one_event_per_alarm_transition() -> None:
     assert queue.masks == [DBE_ALARM, DBE_ALARM, DBE_ALARM]
 
 
-async def test_first_reading_is_an_event_even_if_it_equals_the_initial_value() -> None:
+async def test_first_reading_is_an_alarm_event_even_if_it_equals_the_initial_value() -> None:
     pv = double()
-    queue = await listen(pv, DBE_VALUE)
+    queue = await listen(pv, DBE_VALUE | DBE_ALARM)
     post(pv, 0.0)
-    assert queue.masks == [DBE_VALUE | DBE_LOG | DBE_ALARM]
+    assert queue.masks == [DBE_ALARM]
 
 
 async def test_reading_posts_nothing() -> None:

@@ -109,7 +109,7 @@ async def test_types_by_both_clients(client: Client, libca: Libca, kind: str) ->
 
 
 async def test_alarm_transitions_reach_a_libca_monitor(libca: Libca) -> None:
-    pv = double(alarm=Alarm(high=10, hihi=20, hysteresis=1))
+    pv = double(**Alarm(high=10, hihi=20, hysteresis=1).fields)
     async with serving(pv):
         events = await libca.monitor("T:D")
         await events.next()
@@ -206,7 +206,7 @@ async def test_read_only(client: Client, libca: Libca) -> None:
         with pytest.raises(PutFailed, match="ECA_NOWTACCESS"):
             await libca.put("T:D", 1.0)
         with pytest.raises(PutFailed, match="ECA_NOWTACCESS"):
-            await client.put("T:D.EGU", "K")
+            await client.put("T:D.NAME", "K")
         assert pv.value == 0.0
 
 
@@ -264,8 +264,8 @@ async def test_a_putter_called_without_a_server_is_refused_by_name() -> None:
         await double().write_from_dbr(np.array([1.0]), ca.ChannelType.DOUBLE, None)
 
 
-async def test_the_clients_alarm_and_limits_are_ignored(client: Client) -> None:
-    pv = double(rtyp="ao", alarm=Alarm(high=10), drive=(0, 50))
+async def test_a_clients_alarm_and_limits_are_refused(client: Client) -> None:
+    pv = double(rtyp="ao", **Alarm(high=10).fields, drvl=0, drvh=50)
     arrived = writable(pv)
     async with serving(pv):
         channel = await client.connect("T:D")
@@ -275,10 +275,10 @@ async def test_the_clients_alarm_and_limits_are_ignored(client: Client) -> None:
         request = channel.channel.write(
             [5.0], data_type=ca.ChannelType.CTRL_DOUBLE, data_count=1, metadata=metadata, notify=True
         )
-        assert (await channel.circuit.ask(request)).status.name == "ECA_NORMAL"
-        assert arrived == [5.0]
+        assert (await channel.circuit.ask(request)).status.name == "ECA_PUTFAIL"
+        assert arrived == []
         control = (await client.get("T:D", form="control")).metadata
-        assert (control.status, control.upper_warning_limit, control.units) == (0, 10.0, b"")
+        assert (control.status, control.upper_warning_limit, control.units) == (AlarmStatus.UDF, 10.0, b"")
         assert control.upper_ctrl_limit == 50.0
 
 
@@ -287,13 +287,15 @@ async def test_control_metadata(client: Client, libca: Libca) -> None:
         rtyp="ao",
         egu="mbar l/s at 20 °C",
         prec=3,
-        display=(-1, 101),
-        drive=(0, 100),
-        alarm=Alarm(low=1, hihi=99),
+        lopr=-1,
+        hopr=101,
+        drvl=0,
+        drvh=100,
+        **Alarm(low=1, hihi=99).fields,
     )
     async with serving(pv):
         control = await libca.control("T:D")
-        assert control["units"] == "mbar l/s"
+        assert control["units"] == "mbar l/"  # seven bytes and a NUL
         assert control["precision"] == 3
         assert (control["lower_disp_limit"], control["upper_disp_limit"]) == (-1, 101)
         assert (control["lower_ctrl_limit"], control["upper_ctrl_limit"]) == (0, 100)
@@ -369,9 +371,11 @@ async def test_fields(client: Client, libca: Libca) -> None:
         desc="Cold finger",
         egu="K",
         prec=3,
-        display=(0, 400),
-        drive=(1.5, 325),
-        alarm=Alarm(low=2, high=310, hihi=320, hysteresis=0.5),
+        lopr=0,
+        hopr=400,
+        drvl=1.5,
+        drvh=325,
+        **Alarm(low=2, high=310, hihi=320, hysteresis=0.5).fields,
         mdel=0.1,
         adel=0.2,
         scan="0.5",
@@ -427,15 +431,18 @@ def test_a_field_that_the_record_type_lacks_is_not_found(rtyp: str, field: str) 
 
 async def test_monitors_of_alarm_fields_follow(client: Client) -> None:
     pv = double()
-    async with serving(pv), client.monitor("T:D.SEVR") as severity, client.monitor("T:D.UDF") as udf:
+    async with serving(pv), client.monitor("T:D.SEVR") as severity, client.monitor("T:D.STAT") as status:
         assert (await severity.next()).value == 3
-        assert (await udf.next()).value == 1
+        assert (await status.next()).value == AlarmStatus.UDF
         post(pv, 1.0, 2.0)
         assert (await severity.next()).value == 0
-        assert (await udf.next()).value == 0
+        assert (await status.next()).value == 0
         pv.fail(AlarmStatus.COMM, time.time())
         assert (await severity.next()).value == 3
-        assert len(udf.received) == 2
+        pv.fail(AlarmStatus.TIMEOUT, time.time())
+        assert (await status.next()).value == AlarmStatus.COMM
+        assert (await status.next()).value == AlarmStatus.TIMEOUT
+        assert len(severity.received) == 3
 
 
 async def test_long_strings(client: Client, libca: Libca) -> None:

@@ -10,10 +10,23 @@ from typing import Any
 from labioc.drivers.core import units
 from labioc.drivers.core.errors import DefinitionError
 from labioc.drivers.core.parameters import Parameter, Readback, Setpoint
-from labioc.drivers.core.values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+from labioc.drivers.core.values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
 from ._pvgroup import pvproperty
-from .records import PV, Alarm, AlarmSeverity, DoublePV, EnumPV, IntegerPV, LongTextPV, RecordInfo, StringPV
+from .pv import PV
+from .records import (
+    Alarm,
+    AlarmSeverity,
+    DoubleArrayPV,
+    DoublePV,
+    EnumPV,
+    Integer64PV,
+    IntegerArrayPV,
+    IntegerPV,
+    LongTextPV,
+    RecordInfo,
+    StringPV,
+)
 
 STRING_LENGTH = 39
 LONG_TEXT_LENGTH = 256
@@ -43,8 +56,23 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
         if conversion == units.SAME:
             return Form(DoublePV, ("ai", "ao"), float, float)
         return Form(DoublePV, ("ai", "ao"), conversion.value, conversion.back, conversion=conversion)
+    if isinstance(value_type, Array):
+        conversion = units.conversion(value_type.unit, unit) if unit is not None else units.SAME
+        record = IntegerArrayPV if isinstance(value_type.element, Integer) else DoubleArrayPV
+        if conversion != units.SAME:
+            record = DoubleArrayPV
+        return Form(
+            record,
+            ("waveform", "aao"),
+            lambda numbers: tuple(map(conversion.value, numbers)),
+            lambda numbers: tuple(conversion.back(number) for number in numbers.tolist()),
+            max_length=value_type.max_length,
+            conversion=conversion,
+        )
     if converted:
         raise DefinitionError(f"{where}: only numbers with a unit convert, not {value_type.expected}")
+    if isinstance(value_type, Integer) and value_type.limits and not _fits_32_bits(value_type.limits):
+        return Form(Integer64PV, ("int64in", "int64out"), int, int)
     if isinstance(value_type, (Integer, Flags)):
         return Form(IntegerPV, ("longin", "longout"), int, int)
     if isinstance(value_type, Bool):
@@ -65,6 +93,10 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
             LongTextPV, ("lsi", "lso"), str, str, max_length=value_type.max_length or LONG_TEXT_LENGTH
         )
     raise DefinitionError(f"{where}: has several fields; say which one, as in field=PID.p")
+
+
+def _fits_32_bits(limits: tuple[float, float]) -> bool:
+    return limits[0] >= -(2**31) and limits[1] < 2**31
 
 
 def _field_name(value_type: ValueType[Any], field: object, where: str) -> str:
@@ -93,6 +125,9 @@ class Definition:
         alarm: Alarm,
         display: tuple[float, float] | None,
         severities: Mapping[Any, AlarmSeverity],
+        clamp: bool,
+        mdel: float,
+        adel: float,
         doc: str,
     ) -> None:
         if not isinstance(spec, Parameter):
@@ -103,6 +138,7 @@ class Definition:
         self.where = where
         self.field = ""
         self.scan = scan
+        self.clamp = clamp
         self.form: Form | None = None
         if not name or any(c in name for c in " .{}"):
             raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
@@ -123,21 +159,25 @@ class Definition:
                 value_type = value_type.fields[self.field]
             self.form = _form(value_type, unit, where)
             doc = doc or " ".join([*spec.name.split("_"), *self.field.split("_")]).strip()
-            if alarm.checks and self.form.record not in (DoublePV, IntegerPV):
+            if alarm != Alarm() and not self.is_number:
                 raise DefinitionError(f"{where}: alarm limits are for numbers, not for {value_type.expected}")
+            if clamp and not (isinstance(spec, Setpoint) and self.is_number and value_type.limits):
+                raise DefinitionError(f"{where}: only a setpoint with limits can be clamped")
+            if (mdel or adel) and not self.is_number:
+                raise DefinitionError(f"{where}: deadbands are for numbers, not for {value_type.expected}")
             unknown = [repr(state) for state in severities if state not in self.form.members]
             if unknown:
                 raise DefinitionError(f"{where}: severities of {', '.join(unknown)}, which is no state of it")
             text = unit if unit is not None else value_type.unit
             limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
-            drive = (limits[0], limits[1]) if limits else None
+            shown = display or limits or (0.0, 0.0)
             self.readback_info = RecordInfo(
                 self.form.rtyps[0],
                 desc=doc[:DESC_LENGTH],
                 egu=text if egu is None else egu,
                 prec=precision,
-                display=display or drive,
-                alarm=alarm,
+                lopr=shown[0],
+                hopr=shown[1],
                 states=self.form.states,
                 severities=tuple(
                     severities.get(member, AlarmSeverity.NO_ALARM)
@@ -145,16 +185,28 @@ class Definition:
                     if severities
                 ),
                 scan=f"{scan:g}" if scan else "Passive",
+                mdel=mdel,
+                adel=adel,
+                **alarm.fields,
             )
+            # a setpoint's alarms and deadbands are its readback's
             self.setpoint_info = replace(
                 self.readback_info,
                 rtyp=self.form.rtyps[1],
-                alarm=Alarm(),
                 severities=(),
-                drive=drive,
+                drvl=limits[0] if limits and self.is_number else 0.0,
+                drvh=limits[1] if limits and self.is_number else 0.0,
                 scan="Passive",
+                mdel=0.0,
+                adel=0.0,
+                **Alarm().fields,
             )
         self.desc = (doc or spec.name.replace("_", " "))[:DESC_LENGTH]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its PVs are scalar numbers."""
+        return self.form is not None and issubclass(self.form.record, (DoublePV, IntegerPV))
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +245,9 @@ def pv(
     alarm: Alarm | None = None,
     display: tuple[float, float] | None = None,
     severities: Mapping[Any, AlarmSeverity] | None = None,
+    clamp: bool = False,
+    mdel: float = 0.0,
+    adel: float = 0.0,
     doc: str = "",
 ) -> Any:
     """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
@@ -208,6 +263,9 @@ def pv(
         alarm: alarm limits and their severities, in the PV's unit.
         display: the lowest and highest value that clients show, in the PV's unit.
         severities: for states that are an alarm, which severity.
+        clamp: for a setpoint, take a put beyond DRVL or DRVH as that limit, as the ao record does; else it is refused.
+        mdel: how far the value must move before monitors hear of it, in the PV's unit.
+        adel: the same for archivers.
         doc: its description for clients, where the driver's does not do.
 
     Raises DefinitionError, UnitError.
@@ -223,5 +281,8 @@ def pv(
         alarm=alarm or Alarm(),
         display=display,
         severities=severities or {},
+        clamp=clamp,
+        mdel=mdel,
+        adel=adel,
         doc=doc,
     )

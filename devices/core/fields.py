@@ -1,297 +1,281 @@
-"""What clients read beside a record's value: its description, and the fields (`X.EGU`, `X.SEVR`) made of it.
+"""The fields of the records (`X.EGU`, `X.SEVR`): one table, made of what the C IOC of EPICS base 7 serves.
 
-The fields stand in one table. They are computed when they are read, and read-only.
+A field is one of three: a setting of the record, which clients may change; something computed when it is read;
+or a feature of the C IOC that labioc doesn't have, which reads as that record type's default and is read-only.
+A field that would have to lie doesn't exist. Fields are made when they are first asked for.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from labioc.devices.core._caproto import (
-    DBE_LOG,
-    DBE_VALUE,
-    AlarmSeverity,
-    AlarmStatus,
-    AlarmTime,
-    ChannelType,
-)
-from labioc.devices.core.served import Served
+from labioc.devices.core._caproto import DBE_ALARM, DBE_PROPERTY, DBE_VALUE, AlarmSeverity
+from labioc.devices.core.conversion import PutRefused
+from labioc.devices.core.field import FieldSpec
+from labioc.devices.core.info import SCANS, STATE_PREFIXES, scan_period, scan_text
 
 if TYPE_CHECKING:
-    from labioc.devices.core.records import PV
+    from labioc.devices.core.pv import PV
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
-STATUSES = (
-    *(
-        "NO_ALARM",
-        "READ",
-        "WRITE",
-        "HIHI",
-        "HIGH",
-        "LOLO",
-        "LOW",
-        "STATE",
-        "COS",
-        "COMM",
-        "TIMEOUT",
-        "HWLIMIT",
-    ),
-    *("CALC", "SCAN", "LINK", "SOFT", "BAD_SUB", "UDF", "DISABLE", "SIMM"),
-    *("READ_ACCESS", "WRITE_ACCESS"),
+STATUSES = tuple(
+    (
+        "NO_ALARM READ WRITE HIHI HIGH LOLO LOW STATE COS COMM TIMEOUT HWLIMIT CALC SCAN LINK SOFT BAD_SUB UDF"
+        " DISABLE SIMM READ_ACCESS WRITE_ACCESS"
+    ).split()
 )
-OUTPUTS = frozenset({"ao", "longout"})
-PERIODS = ("10", "5", "2", "1", ".5", ".2", ".1")
-SCANS = ("Passive", "Event", "I/O Intr", *(f"{seconds} second" for seconds in PERIODS))
-STATE_FIELDS = (
-    "ZR",
-    "ON",
-    "TW",
-    "TH",
-    "FR",
-    "FV",
-    "SX",
-    "SV",
-    "EI",
-    "NI",
-    "TE",
-    "EL",
-    "TV",
-    "TT",
-    "FT",
-    "FF",
+NO_YES = ("NO", "YES")
+SIMM = ("NO", "YES", "RAW")
+ELEMENT_TYPES = tuple("STRING CHAR UCHAR SHORT USHORT LONG ULONG INT64 UINT64 FLOAT DOUBLE ENUM".split())
+CONVERSIONS = (
+    *("NO CONVERSION", "SLOPE", "LINEAR", "typeKdegF", "typeKdegC", "typeJdegF", "typeJdegC"),
+    *("typeEdegF(ixe only)", "typeEdegC(ixe only)", "typeTdegF", "typeTdegC", "typeRdegF", "typeRdegC"),
+    *("typeSdegF", "typeSdegC"),
 )
 
+ANALOG = frozenset({"ai", "ao"})
+LONG = frozenset({"longin", "longout"})
+INT64 = frozenset({"int64in", "int64out"})
+NUMBERS = ANALOG | LONG | INT64
+BINARY = frozenset({"bi", "bo"})
+MULTI = frozenset({"mbbi", "mbbo"})
+TEXTS = frozenset({"stringin", "stringout"})
+LONG_TEXTS = frozenset({"lsi", "lso"})
+ARRAYS = frozenset({"waveform", "aai", "aao"})
+OUTPUTS = frozenset({"ao", "longout", "int64out", "bo", "mbbo", "stringout", "lso", "aao"})
+ALL = NUMBERS | BINARY | MULTI | TEXTS | LONG_TEXTS | ARRAYS
+_INPUTS = ALL - OUTPUTS
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Alarm limits in the PV's units; None is no such limit. A limit with severity NO_ALARM is off.
-
-    A value that has passed a limit stays in alarm until it is `hysteresis` inside of it.
-    """
-
-    lolo: float | None = None
-    low: float | None = None
-    high: float | None = None
-    hihi: float | None = None
-    hysteresis: float = 0.0
-    llsv: AlarmSeverity = AlarmSeverity.MAJOR_ALARM
-    lsv: AlarmSeverity = AlarmSeverity.MINOR_ALARM
-    hsv: AlarmSeverity = AlarmSeverity.MINOR_ALARM
-    hhsv: AlarmSeverity = AlarmSeverity.MAJOR_ALARM
-    checks: tuple[tuple[AlarmStatus, AlarmSeverity, float, bool], ...] = field(
-        init=False, repr=False, compare=False
-    )
-    """Status, severity, limit and whether it is an upper one, in the order in which the C IOC looks."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a negative hysteresis, or limits that are not in order."""
-        if self.hysteresis < 0:
-            raise ValueError(f"an alarm's hysteresis can't be negative: {self.hysteresis}")
-        limits = [x for x in (self.lolo, self.low, self.high, self.hihi) if x is not None]
-        if limits != sorted(limits):
-            raise ValueError(f"expected lolo <= low <= high <= hihi, got {limits}")
-        order = (
-            (AlarmStatus.HIHI, self.hhsv, self.hihi, True),
-            (AlarmStatus.LOLO, self.llsv, self.lolo, False),
-            (AlarmStatus.HIGH, self.hsv, self.high, True),
-            (AlarmStatus.LOW, self.lsv, self.low, False),
-        )
-        checks = tuple(
-            (status, severity, limit, upper)
-            for status, severity, limit, upper in order
-            if limit is not None and severity
-        )
-        object.__setattr__(self, "checks", checks)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordInfo:
-    """What a record has beside its value: the fields that clients read."""
-
-    rtyp: str
-    desc: str = ""
-    egu: str = ""
-    prec: int = 0
-    display: tuple[float, float] | None = None
-    """LOPR, HOPR: the range that a display shows."""
-    drive: tuple[float, float] | None = None
-    """DRVL, DRVH: what clients are told they may put; refusing the rest is the putter's duty."""
-    alarm: Alarm = Alarm()
-    mdel: float = 0.0
-    adel: float = 0.0
-    states: tuple[str, ...] = ()
-    """Labels of an enum."""
-    severities: tuple[AlarmSeverity, ...] = ()
-    """The severity of each state of an enum; none given: all are NO_ALARM."""
-    scan: str = "Passive"
-    """The text of .SCAN, or the scan period in seconds."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a negative precision."""
-        if self.prec < 0:
-            raise ValueError(f"a precision can't be negative: {self.prec}")
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """The eight limits of DBR_CTRL; an alarm limit that isn't set is NaN, as in the C IOC."""
-        none = (0.0, 0.0)
-        low, high = self.display or none
-        drive_low, drive_high = (self.drive if self.rtyp in OUTPUTS else self.display) or none
-        on = {status: limit for status, _, limit, _ in self.alarm.checks}
-        alarms = (AlarmStatus.HIHI, AlarmStatus.HIGH, AlarmStatus.LOW, AlarmStatus.LOLO)
-        return (high, low, *(on.get(status, math.nan) for status in alarms), drive_high, drive_low)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSpec:
-    """One field: its Channel Access type, how to compute it from the PV, and which records have it.
-
-    `data_type` None means the type of the record's VAL; such a field has VAL's units and limits too.
-    """
-
-    data_type: ChannelType | None
-    read: Callable[[PV], Any]
-    rtyps: frozenset[str] | None = None
-    states: Callable[[PV], Sequence[str]] | None = None
-    long_string: int = 40
-
-    def belongs_to(self, rtyp: str) -> bool:
-        """Whether a record of this type has the field."""
-        return self.rtyps is None or rtyp in self.rtyps
-
-
-def _menu(
-    choices: Sequence[str], read: Callable[[PV], Any], rtyps: frozenset[str] | None = None
-) -> FieldSpec:
-    return FieldSpec(ChannelType.ENUM, read, rtyps, lambda pv: choices)
-
-
-def _limit(name: str) -> Callable[[PV], Any]:
-    """An alarm limit; one that isn't set reads as 0, as in the C IOC."""
-    limit = attrgetter(name)
-    return lambda pv: limit(pv.info.alarm) or 0
-
-
-def _limit_severity(severity: str, limit: str) -> Callable[[PV], Any]:
-    """The severity of a limit; NO_ALARM, which is the C IOC's way to say so, if that limit isn't set."""
-    both = attrgetter(severity, limit)
-
-    def read(pv: PV) -> Any:
-        severity, limit = both(pv.info.alarm)
-        return 0 if limit is None else int(severity)
-
-    return read
-
-
-def _pair(name: str, index: int) -> Callable[[PV], Any]:
-    pair = attrgetter(name)
-
-    def read(pv: PV) -> Any:
-        both = pair(pv.info)
-        return both[index] if both else 0
-
-    return read
-
-
-def _state(index: int) -> Callable[[PV], str]:
-    return lambda pv: pv.info.states[index] if index < len(pv.info.states) else ""
-
-
-def scan_text(scan: str) -> str:
-    """The text of `.SCAN`: `scan` is a menu choice or a number of seconds ("0.5" is ".5 second")."""
-    try:
-        seconds = f"{float(scan):g}"
-    except ValueError:
-        return scan
-    return f"{seconds.removeprefix('0') if seconds != '0' else seconds} second"
-
-
-def _scan_states(pv: PV) -> Sequence[str]:
-    """A period that the C IOC's menu doesn't know gets a state of its own after the menu's."""
-    text = scan_text(pv.info.scan)
-    return SCANS if text in SCANS else (*SCANS, text)
-
-
-_ANALOG = frozenset({"ai", "ao"})
-_SCALAR = _ANALOG | {"longin", "longout"}
-_NUMERIC = _SCALAR | {"waveform"}
-_BINARY = frozenset({"bi", "bo"})
-_MULTI = frozenset({"mbbi", "mbbo"})
-
-FIELDS: dict[str, FieldSpec] = {
-    "NAME": FieldSpec(ChannelType.STRING, lambda pv: pv.pvname, long_string=61),
-    "RTYP": FieldSpec(ChannelType.STRING, lambda pv: pv.info.rtyp),
-    "DESC": FieldSpec(ChannelType.STRING, lambda pv: pv.info.desc, long_string=41),
-    "SCAN": FieldSpec(
-        ChannelType.ENUM, lambda pv: _scan_states(pv).index(scan_text(pv.info.scan)), states=_scan_states
-    ),
-    "STAT": _menu(STATUSES, lambda pv: int(pv.status)),
-    "SEVR": _menu(SEVERITIES, lambda pv: int(pv.severity)),
-    "UDF": FieldSpec(ChannelType.CHAR, lambda pv: int(pv.udf)),
-    "EGU": FieldSpec(ChannelType.STRING, lambda pv: pv.info.egu, _NUMERIC),
-    "PREC": FieldSpec(ChannelType.INT, lambda pv: pv.info.prec, _ANALOG | {"waveform"}),
-    "HOPR": FieldSpec(None, _pair("display", 1), _NUMERIC),
-    "LOPR": FieldSpec(None, _pair("display", 0), _NUMERIC),
-    "DRVH": FieldSpec(None, _pair("drive", 1), OUTPUTS),
-    "DRVL": FieldSpec(None, _pair("drive", 0), OUTPUTS),
-    "HIHI": FieldSpec(None, _limit("hihi"), _SCALAR),
-    "HIGH": FieldSpec(None, _limit("high"), _SCALAR),
-    "LOW": FieldSpec(None, _limit("low"), _SCALAR),
-    "LOLO": FieldSpec(None, _limit("lolo"), _SCALAR),
-    "HYST": FieldSpec(None, lambda pv: pv.info.alarm.hysteresis, _SCALAR),
-    "MDEL": FieldSpec(None, lambda pv: pv.info.mdel, _SCALAR),
-    "ADEL": FieldSpec(None, lambda pv: pv.info.adel, _SCALAR),
-    "ZNAM": FieldSpec(ChannelType.STRING, _state(0), _BINARY),
-    "ONAM": FieldSpec(ChannelType.STRING, _state(1), _BINARY),
+FIELDS: dict[str, dict[str, FieldSpec]] = {rtyp: {} for rtyp in ALL}
+"""The fields of each record type, VAL apart."""
+_VALUE = {
+    **dict.fromkeys(ANALOG, "DOUBLE"),
+    **dict.fromkeys(LONG, "LONG"),
+    **dict.fromkeys(INT64, "INT64"),
+    **dict.fromkeys(ARRAYS, "DOUBLE"),
 }
-for _severity, _of in (("HHSV", "hihi"), ("HSV", "high"), ("LSV", "low"), ("LLSV", "lolo")):
-    FIELDS[_severity] = _menu(SEVERITIES, _limit_severity(_severity.lower(), _of), _SCALAR)
-for _index, _prefix in enumerate(STATE_FIELDS):
-    FIELDS[f"{_prefix}ST"] = FieldSpec(ChannelType.STRING, _state(_index), _MULTI)
 
 
-class Field(Served):
-    """A field of a record: computed from the record whenever it is read."""
+def _add(
+    rtyps: Iterable[str],
+    names: str,
+    dbf: str,
+    read: Callable[[PV], Any],
+    *,
+    menu: Sequence[str] | Callable[[PV], Sequence[str]] | None = None,
+    **more: Any,
+) -> None:
+    """`dbf` VALUE stands for the type of the record's value, whose units such a field has."""
+    menu_of = menu if menu is None or callable(menu) else partial(_same, menu)
+    for rtyp in rtyps:
+        own = _VALUE[rtyp] if dbf == "VALUE" else dbf
+        spec = FieldSpec(own, read, menu=menu_of, of_value=dbf == "VALUE", **more)
+        FIELDS[rtyp].update(dict.fromkeys(names.split(), spec))
 
-    def __init__(self, pv: PV, name: str, spec: FieldSpec) -> None:
-        super().__init__(1, pv.info.rtyp)
-        self._pv = pv
-        self._spec = spec
-        self.pvname = f"{pv.pvname}.{name}"
-        self.long_string_max_length = spec.long_string
-        if spec.data_type is None:
-            self.data_type = pv.data_type
-            # The limits of the alarm are VAL's alone.
-            self.info = replace(pv.info, alarm=Alarm())
-        else:
-            self.data_type = spec.data_type
-            self.info = RecordInfo(pv.info.rtyp, states=tuple(self.states or ()))
-        self.alarm = pv.alarm
-        self._sent = self.value
 
-    @property
-    def value(self) -> Any:
-        """The field's value now."""
-        value = self._spec.read(self._pv)
-        return float(value) if self.data_type == ChannelType.DOUBLE else value
+def _same(value: Any, pv: PV) -> Any:
+    return value
 
-    @property
-    def states(self) -> Sequence[str] | None:
-        """The choices of a menu field."""
-        return self._spec.states(self._pv) if self._spec.states else None
 
-    @property
-    def alarm_time(self) -> AlarmTime:
-        """Alarm and time of the record."""
-        return self._pv.alarm_time
+def _setting(
+    rtyps: Iterable[str],
+    names: str,
+    dbf: str,
+    *,
+    is_property: bool = False,
+    process: bool = False,
+    **more: Any,
+) -> None:
+    """Attributes of `RecordInfo`. A property is an event for DBE_PROPERTY; `process`: it may change the alarm."""
+    for name in names.split():
+        attribute = name.lower()
+        write = partial(_change, attribute, is_property, process)
+        _add(rtyps, name, dbf, attrgetter(f"info.{attribute}"), write=write, **more)
 
-    def send_if_changed(self) -> None:
-        """One event for the field's monitors if its value isn't the one that they have."""
-        value = self.value
-        if value != self._sent:
-            self._sent = value
-            self.send_event(DBE_VALUE | DBE_LOG)
+
+def _change(attribute: str, is_property: bool, process: bool, pv: PV, value: Any) -> None:
+    if isinstance(getattr(pv.info, attribute), AlarmSeverity):
+        value = AlarmSeverity(value)
+    changes: dict[str, Any] = {attribute: value}
+    changed = replace(pv.info, **changes)
+    if changed == pv.info:
+        return
+    pv.info = changed
+    if attribute in ("disa", "disv"):
+        pv.follow_disable()
+    if is_property:
+        pv.send_to_all(DBE_PROPERTY)
+    if process:
+        pv.judge_again()
+
+
+def _default(
+    rtyps: Iterable[str], names: str, dbf: str, value: Any = None, menu: Sequence[str] | None = None
+) -> None:
+    """Features of the C IOC that labioc doesn't have."""
+    if value is None:
+        value = "" if dbf == "STRING" else 0
+    _add(rtyps, names, dbf, partial(_same, value), menu=menu)
+
+
+def _noted(name: str) -> Callable[[PV], Any]:
+    """What a PV has noted, 0 if it has not yet."""
+    value = attrgetter(name)
+    return lambda pv: value(pv) or 0
+
+
+# What every record has
+
+_add(ALL, "NAME", "STRING", lambda pv: pv.pvname, size=61)
+_add(ALL, "RTYP", "STRING", lambda pv: pv.info.rtyp)
+_setting(ALL, "DESC", "STRING", size=41)
+_add(ALL, "STAT", "MENU", lambda pv: pv.status, menu=STATUSES, events=DBE_VALUE | DBE_ALARM)
+_add(ALL, "SEVR", "MENU", lambda pv: pv.severity, menu=SEVERITIES, events=DBE_VALUE)
+_add(ALL, "AMSG", "STRING", lambda pv: pv.message[:39], events=DBE_VALUE | DBE_ALARM)
+_add(ALL, "ACKS", "MENU", lambda pv: pv.alarm.severity_to_acknowledge, menu=SEVERITIES, events=DBE_VALUE)
+_add(ALL, "ACKT", "MENU", lambda pv: pv.alarm.must_acknowledge_transient, menu=NO_YES)
+_add(ALL, "UDF", "UCHAR", lambda pv: pv.udf, events=0)
+_add(ALL, "PACT", "UCHAR", lambda pv: pv.is_busy, events=0)
+_setting(ALL, "UDFS", "MENU", menu=SEVERITIES)
+_setting(ALL, "DISP", "UCHAR")
+_setting(ALL, "DISA DISV", "SHORT")
+_setting(ALL, "DISS", "MENU", menu=SEVERITIES)
+_add(ALL, "PROC", "UCHAR", lambda pv: 0, write=lambda pv, _: pv.process())
+
+
+def _scans(pv: PV) -> Sequence[str]:
+    """A configured period that the C IOC's menu doesn't have gets a state of its own after the menu's."""
+    configured = scan_text(pv.configured.scan)
+    return SCANS if configured in SCANS else (*SCANS, configured)
+
+
+def _set_scan(pv: PV, index: int) -> None:
+    text = _scans(pv)[index]
+    if text != "Passive" and scan_period(text) is None:
+        raise PutRefused(f"{pv.pvname}.SCAN can't be {text!r}: there are periods, and Passive")
+    pv.set_scan(text)
+
+
+_add(ALL, "SCAN", "MENU", lambda pv: _scans(pv).index(scan_text(pv.info.scan)), write=_set_scan, menu=_scans)
+_add(ALL, "SIMM", "MENU", lambda pv: pv.info.simm, menu=NO_YES)
+_add(ANALOG | BINARY | MULTI, "SIMM", "MENU", lambda pv: pv.info.simm, menu=SIMM)
+_default(ALL, "SIMS", "MENU", menu=SEVERITIES)
+_default(ALL, "SIML SIOL FLNK SDIS TSEL EVNT NAMSG", "STRING")
+_default(ALL, "ASG", "STRING")
+_default(_INPUTS, "INP", "STRING")
+_default(OUTPUTS, "OUT DOL", "STRING")
+_default(OUTPUTS, "OMSL", "MENU", menu=("supervisory", "closed_loop"))
+_default(ALL, "LCNT PUTF RPRO TPRO", "UCHAR")
+_default(ALL, "PHAS TSE", "SHORT")
+_default(ALL, "PINI", "MENU", menu=("NO", "YES", "RUN", "RUNNING", "PAUSE", "PAUSED"))
+_default(ALL, "PRIO", "MENU", menu=("LOW", "MEDIUM", "HIGH"))
+_default(ALL, "NSTA", "MENU", menu=STATUSES)
+_default(ALL, "NSEV", "MENU", menu=SEVERITIES)
+_default(ALL, "UTAG", "UINT64")
+
+# Numbers
+
+_setting(NUMBERS | ARRAYS, "EGU", "STRING", size=16, is_property=True)
+_setting(ANALOG | ARRAYS, "PREC", "SHORT", is_property=True)
+_setting(NUMBERS | ARRAYS, "HOPR LOPR", "VALUE", is_property=True)
+_setting(NUMBERS, "HIHI LOLO HIGH LOW", "VALUE", in_limits=True, is_property=True, process=True)
+_setting(ANALOG | LONG, "HHSV LLSV HSV LSV", "MENU", menu=SEVERITIES, is_property=True, process=True)
+_setting(INT64, "HHSV LLSV HSV LSV", "MENU", menu=SEVERITIES, process=True)
+_setting(NUMBERS, "HYST MDEL ADEL", "VALUE")
+_add(NUMBERS, "LALM", "VALUE", _noted("last_alarm"), events=0, in_limits=True)
+_add(NUMBERS, "MLST", "VALUE", _noted("monitored"), events=0, in_limits=True)
+_add(NUMBERS, "ALST", "VALUE", _noted("logged"), events=0, in_limits=True)
+
+
+def _drive(name: str) -> Callable[[PV, float], None]:
+    def write(pv: PV, value: float) -> None:
+        changes: dict[str, Any] = {name: value}
+        changed = replace(pv.info, **changes)
+        allowed = pv.configured.drive
+        if allowed and not (changed.drive and allowed[0] <= value <= allowed[1]):
+            raise PutRefused(
+                f"{pv.pvname}.{name.upper()} can't be {value:g}: the instrument's own limits are "
+                f"{allowed[0]:g} to {allowed[1]:g}, and DRVL must stay below DRVH"
+            )
+        _change(name, True, False, pv, value)
+
+    return write
+
+
+_add(OUTPUTS & NUMBERS, "DRVH", "VALUE", lambda pv: pv.info.drvh, write=_drive("drvh"))
+_add(OUTPUTS & NUMBERS, "DRVL", "VALUE", lambda pv: pv.info.drvl, write=_drive("drvl"))
+_add({"ao"}, "OVAL", "VALUE", lambda pv: pv.value, in_limits=True)
+_default(NUMBERS - OUTPUTS, "SVAL", "VALUE")
+_default(ANALOG, "EGUF EGUL EOFF", "VALUE")
+_default(ANALOG, "ESLO", "VALUE", 1.0)
+_default(ANALOG, "AOFF", "DOUBLE")
+_default({"ai"}, "ASLO", "DOUBLE", 1.0)
+_default({"ao"}, "ASLO", "DOUBLE")
+_default({"ai"}, "SMOO", "DOUBLE")
+_default({"ai"}, "AFTC AFVL", "VALUE")
+_default({"longin", "int64in", "mbbi"}, "AFTC AFVL", "DOUBLE")
+_default(ANALOG, "ROFF", "ULONG")
+_default(ANALOG, "LINR", "MENU", menu=CONVERSIONS)
+_default({"ao"}, "OROC", "VALUE")
+_default({"ao"}, "OIF", "MENU", menu=("Full", "Incremental"))
+
+# States
+
+
+def _label(index: int) -> dict[str, Any]:
+    def read(pv: PV) -> str:
+        return pv.info.states[index] if index < len(pv.info.states) else ""
+
+    def write(pv: PV, label: str) -> None:
+        states = [*pv.info.states, *[""] * (index + 1 - len(pv.info.states))]
+        states[index] = label
+        while pv.info.rtyp in MULTI and states and not states[-1]:
+            states.pop()
+        _change("states", True, False, pv, tuple(states))
+
+    return {"read": read, "write": write}
+
+
+def _state_severity(index: int) -> dict[str, Any]:
+    def read(pv: PV) -> int:
+        return pv.info.severities[index] if index < len(pv.info.severities) else 0
+
+    def write(pv: PV, severity: int) -> None:
+        severities = [*pv.info.severities, *[AlarmSeverity(0)] * (index + 1 - len(pv.info.severities))]
+        severities[index] = AlarmSeverity(severity)
+        _change("severities", False, True, pv, tuple(severities))
+
+    return {"read": read, "write": write}
+
+
+for _index, (_name, _severity) in enumerate((("ZNAM", "ZSV"), ("ONAM", "OSV"))):
+    _add(BINARY, _name, "STRING", size=26, **_label(_index))
+    _add(BINARY, _severity, "MENU", menu=SEVERITIES, **_state_severity(_index))
+for _index, _name in enumerate(STATE_PREFIXES):
+    _add(MULTI, f"{_name}ST", "STRING", size=26, **_label(_index))
+    _add(MULTI, f"{_name}SV", "MENU", menu=SEVERITIES, **_state_severity(_index))
+    _default(MULTI, f"{_name}VL", "ULONG")
+_setting(BINARY | MULTI, "COSV", "MENU", menu=SEVERITIES, process=True)
+_setting(MULTI, "UNSV", "MENU", menu=SEVERITIES, process=True)
+_add(BINARY | MULTI, "LALM", "USHORT", _noted("last_alarm"), events=0)
+_add(BINARY | MULTI, "MLST", "USHORT", _noted("monitored"), events=0)
+_add(MULTI, "SDEF", "SHORT", lambda pv: any(pv.info.states))
+_default(BINARY | MULTI, "MASK", "ULONG")
+_default({"bi", "mbbi"}, "SVAL", "ULONG")
+_default(MULTI, "NOBT SHFT", "USHORT")
+
+# Text and arrays
+
+_add(TEXTS, "OVAL", "STRING", lambda pv: pv.value)
+_default({"stringin"}, "SVAL", "STRING")
+_add(LONG_TEXTS, "SIZV", "USHORT", lambda pv: pv.long_string_max_length)
+_add(LONG_TEXTS, "LEN", "ULONG", lambda pv: len(pv.value) + 1 if pv.value else 0)
+_default(TEXTS | LONG_TEXTS, "MPST APST", "MENU", menu=("On Change", "Always"))
+_default(ARRAYS, "MPST APST", "MENU", menu=("Always", "On Change"))
+_add(ARRAYS, "NELM", "ULONG", lambda pv: pv.max_length)
+_add(ARRAYS, "NORD", "ULONG", lambda pv: len(pv.value))
+_add(ARRAYS, "FTVL", "MENU", lambda pv: ELEMENT_TYPES.index(pv.element_type), menu=ELEMENT_TYPES)

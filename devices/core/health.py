@@ -8,8 +8,8 @@ from typing import Any
 from labioc.drivers.core.port import LinkState, Port
 
 from ._pvgroup import PVGroup, pvproperty
+from .pv import PV
 from .records import (
-    PV,
     AlarmSeverity,
     DoublePV,
     EnumPV,

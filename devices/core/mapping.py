@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from labioc.drivers.core.bound import (
@@ -21,22 +22,21 @@ from labioc.drivers.core.bound import (
     BoundSetpoint,
 )
 from labioc.drivers.core.driver import Block, ChannelRef, Channels, Driver
-from labioc.drivers.core.errors import DefinitionError, LabiocError, LimitError, UserError
+from labioc.drivers.core.errors import (
+    DefinitionError,
+    DeviceError,
+    LabiocError,
+    LimitError,
+    LinkError,
+    UserError,
+)
 from labioc.drivers.core.port import LinkState
 
 from ._pvgroup import CaprotoRuntimeError, PVGroup, PVGroupMeta, SubGroup, pvproperty
 from .definition import LONG_TEXT_LENGTH, Definition
 from .health import LinkHealth
-from .records import (
-    PV,
-    Alarm,
-    AlarmSeverity,
-    AlarmStatus,
-    DoublePV,
-    IntegerPV,
-    LongTextPV,
-    RecordInfo,
-)
+from .pv import PV
+from .records import Alarm, AlarmSeverity, AlarmStatus, EnumPV, LongTextPV, RecordInfo
 from .status import status_of
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class SubGroups:
 # caproto's own attributes, on the class and on the instance, and those of `DeviceGroup`
 _TAKEN = frozenset(dir(PVGroup)) | {
     *("alarms", "attr_pvdb", "attr_to_pvname", "groups", "log", "macros", "name", "parent", "prefix", "pvdb"),
-    *("states", "update_state", "block", "device", "driver", "entries", "link", "message", "order"),
+    *("states", "update_state", "block", "device", "driver", "entries", "order", "on_rescan", "periods"),
+    *("link", "mark_simulated", "message", "simulated"),
 }
 
 
@@ -184,6 +185,18 @@ class Device(DeviceGroup):
         doc="",
         info=RecordInfo("lsi", desc="Why the last put was refused"),
     )
+    simulated = pvproperty(
+        dtype=EnumPV,
+        name="SIM",
+        max_length=1,
+        doc="",
+        info=RecordInfo(
+            "bi",
+            desc="Whether the instrument is a simulated one",
+            states=("Real", "Simulated"),
+            severities=(AlarmSeverity.NO_ALARM, AlarmSeverity.MINOR_ALARM),
+        ),
+    )
     link = SubGroup(LinkHealth, prefix="LINK:")
 
     def __init__(
@@ -201,18 +214,27 @@ class Device(DeviceGroup):
         self.entries: list[Entry] = []
         self.order = asyncio.Lock()  # puts reach the wire in the order of their arrival
         super().__init__(prefix, macros=macros, parent=parent, name=name)
+        self.on_rescan: Callable[[], None] = lambda: None
         self.message.post("", time.time())
+        self.simulated.post(False, time.time())
         driver.port.on_change.append(self._link_changed)
 
     def periods(self) -> dict[BoundReadback[Any], float | None]:
-        """Return what is to be read, and how often: the shortest period of its PVs, or None for never."""
+        """Return what is to be read, and how often now: the shortest SCAN of its PVs, or None for Passive."""
         found: dict[BoundReadback[Any], float | None] = {}
         for entry in self.entries:
             bound = entry.bound
             if isinstance(bound, BoundReadback) and bound.asked:
-                periods = [p for p in (found.get(bound), entry.line.scan) if p is not None]
+                wanted = entry.readback.period if entry.readback is not None else entry.line.scan
+                periods = [p for p in (found.get(bound), wanted) if p is not None]
                 found[bound] = min(periods, default=None)
         return found
+
+    def mark_simulated(self) -> None:
+        """Let every PV say that the instrument is a simulated one: SIMM is YES, and the device's SIM in alarm."""
+        for record in self.pvdb.values():
+            record.configure(simm=True)
+        self.simulated.post(True, time.time())
 
     def narrow(self, name: str, low: float, high: float) -> None:
         """Narrow the limits of the setpoint ``name``, given without the device's prefix, in the PV's unit.
@@ -229,10 +251,11 @@ class Device(DeviceGroup):
 
         Raises DefinitionError if there is none.
         """
-        record = self._entry_of(name).readback
-        if not isinstance(record, (DoublePV, IntegerPV)) or record.pvname != self.prefix + name:
+        entry = self._entry_of(name)
+        record = entry.readback
+        if record is None or not entry.line.is_number or record.pvname != self.prefix + name:
             raise DefinitionError(f"{self.driver.name}: {name} is no reading of a number")
-        record.info = replace(record.info, alarm=alarm)
+        record.configure(**alarm.fields)
 
     def _entry_of(self, name: str) -> Entry:
         for entry in self.entries:
@@ -272,6 +295,9 @@ class Entry:
             main.on_refused = functools.partial(self.device.refuse, main.pvname)
         if isinstance(self.bound, BoundReadback):
             self.bound.listeners.append(self._reading)
+            if self.bound.asked and self.readback is not None:
+                self.readback.reader = self._read
+                self.readback.on_rescan = self._rescan
 
     @property
     def pvs(self) -> list[PV]:
@@ -281,11 +307,7 @@ class Entry:
     def narrow(self, low: float, high: float) -> None:
         """Narrow the limits of a setpoint, in the PV's unit. Raises DefinitionError, LimitError."""
         form = self.line.form
-        if (
-            not isinstance(self._driven, BoundSetpoint)
-            or form is None
-            or form.record not in (DoublePV, IntegerPV)
-        ):
+        if not isinstance(self._driven, BoundSetpoint) or form is None or not self.line.is_number:
             raise DefinitionError(f"{self.pvs[0].pvname}: only the limits of a number can be narrowed")
         if low > high:
             raise LimitError(f"{self.pvs[0].pvname}: expected LOW:HIGH, got {low:g}:{high:g}")
@@ -293,7 +315,8 @@ class Entry:
             *sorted((form.conversion.back(low), form.conversion.back(high))), field=self.line.field
         )
         for record in self.pvs:
-            record.info = replace(record.info, drive=(low, high), display=(low, high))
+            record.configure(lopr=low, hopr=high)
+        self.pvs[0].configure(drvl=low, drvh=high)
 
     # From the instrument
 
@@ -301,17 +324,17 @@ class Entry:
         if bound.error is not None:
             status, now = status_of(bound.error), time.time()
             for record in self.pvs:
-                record.fail(status, now)
+                record.fail(status, now, message=str(bound.error))
             return
         value = self._shown(bound)
-        if value != value:  # not a number: the last good value stays
+        if type(value) is float and math.isnan(value):  # not a number: the last good value stays
             for record in self.pvs:
                 record.fail(AlarmStatus.UDF, bound.stamp)
             return
         if self.readback is not None:
             self._post(self.readback, value, bound.stamp)
         # a setpoint keeps what was put last, until it was invalid: then it shows what the instrument has
-        if self.setpoint is not None and self.setpoint.severity == AlarmSeverity.INVALID_ALARM:
+        if self.setpoint is not None and not self.setpoint.is_good:
             self._post(self.setpoint, value, bound.stamp)
 
     def _shown(self, bound: BoundReadback[Any]) -> Any:
@@ -325,7 +348,7 @@ class Entry:
         except (TypeError, ValueError) as error:
             if record.status != AlarmStatus.CALC:
                 log.warning("%s: the reading %r does not fit: %s", record.pvname, value, error)
-            record.fail(AlarmStatus.CALC, stamp)
+            record.fail(AlarmStatus.CALC, stamp, message=f"{value!r} does not fit")
 
     def link_changed(self) -> None:
         """Follow the link with what is written only: nothing will read it."""
@@ -334,7 +357,7 @@ class Entry:
         port = self.device.driver.port
         if port.state is LinkState.DOWN and port.error is not None:
             self._was_down = True
-            self.setpoint.fail(status_of(port.error), time.time())
+            self.setpoint.fail(status_of(port.error), time.time(), message=str(port.error))
         elif port.state is LinkState.UP and self._was_down:
             self._was_down = False
             if self._good is None:
@@ -343,6 +366,14 @@ class Entry:
                 self._post(self.setpoint, self._good, time.time())
 
     # From a client
+
+    async def _read(self) -> None:
+        assert isinstance(self.bound, BoundReadback)
+        with suppress(LinkError, DeviceError):  # it stands on the PVs
+            await self.bound.read()
+
+    def _rescan(self) -> None:
+        self.device.on_rescan()
 
     async def _put(self, value: Any) -> None:
         """Write what a client put; done when the instrument has it. Raises what the driver raises."""
@@ -353,7 +384,7 @@ class Entry:
         except UserError:
             raise  # the client's own fault leaves the alarm alone
         except LabiocError as error:
-            self.setpoint.fail(status_of(error), time.time())
+            self.setpoint.fail(status_of(error), time.time(), message=str(error))
             raise
         if isinstance(self._driven, BoundCommand):
             value = 0
@@ -370,12 +401,14 @@ class Entry:
         assert isinstance(self._driven, BoundSetpoint)
         assert self.line.form is not None
         assert self.setpoint is not None
-        info = self.setpoint.info
-        if info.drive is not None and not info.drive[0] <= value <= info.drive[1]:
+        drive = self.setpoint.info.drive
+        if drive is not None and self.line.clamp:
+            value = min(max(value, drive[0]), drive[1])
+        elif drive is not None and not drive[0] <= value <= drive[1]:
             # in the words of the PV: the driver's would be its own unit and name
             raise LimitError(
-                f"{self.setpoint.pvname}: {value:g} is beyond the limits {info.drive[0]:g} to {info.drive[1]:g}"
-                f" {info.egu}".rstrip()
+                f"{self.setpoint.pvname}: {value:g} is beyond the limits {drive[0]:g} to {drive[1]:g}"
+                f" {self.setpoint.info.egu}".rstrip()
             )
         wire = self.line.form.from_pv(value)
         if self.line.field:

@@ -52,12 +52,13 @@ class Poller:
         self._port = device.driver.port
         self._connects = -1
         self._kick = asyncio.Event()
-        turns = [_Turn(readback, period) for readback, period in device.periods().items()]
+        self._turns = [_Turn(readback, period) for readback, period in device.periods().items()]
         # in tuples, which compare faster than objects of ours
-        self._heap = [(turn.due, turn.number, turn) for turn in turns]
-        self._unswept = set(turns)
+        self._heap = [(turn.due, turn.number, turn) for turn in self._turns]
+        self._unswept = set(self._turns)
         self.swept = asyncio.Event()
         self._port.on_change.append(self._link_changed)
+        device.on_rescan = self._rescan
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -76,15 +77,31 @@ class Poller:
         now = asyncio.get_running_loop().time()
         anew = self._connects != self._port.statistics.connects
         self._connects = self._port.statistics.connects
-        turns = [turn for _, _, turn in self._heap]
-        for turn in turns:
+        for _, _, turn in self._heap:
             if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
                 # what failed in its own exchange comes last: it may be what breaks the link
                 turn.due = now + LATER if anew and turn.readback.alone else now
                 turn.retried = not anew
-        self._heap[:] = [(turn.due, turn.number, turn) for turn in turns]
+        self._reorder()
+
+    def _reorder(self) -> None:
+        # what is being asked for right now is put back when its answer is there
+        waiting = [turn for _, _, turn in self._heap]
+        self._heap[:] = [(turn.due, turn.number, turn) for turn in waiting]
         heapq.heapify(self._heap)
         self._kick.set()
+
+    def _rescan(self) -> None:
+        """Follow a change of SCAN: what has a period is due at the latest one period from now."""
+        now = asyncio.get_running_loop().time()
+        periods = self._device.periods()
+        for turn in self._turns:
+            wanted = periods[turn.readback]
+            period = math.inf if wanted is None else wanted
+            if period != turn.period:
+                turn.period = period
+                turn.due = now + period
+        self._reorder()
 
     async def _poll(self) -> None:
         loop = asyncio.get_running_loop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .mapping import Device, Entry
-from .records import PV
+from .pv import PV
 
 HEADINGS = ("PV", "type", "unit", "limits", "alarms", "scan", "access", "wire")
 
@@ -29,14 +29,12 @@ def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
 
 def _row(pv: PV, access: str, wire: str) -> tuple[str, ...]:
     info = pv.info
-    alarm = info.alarm
     limits = f"{info.drive[0]:g} to {info.drive[1]:g}" if info.drive and access == "put" else ""
     if info.states:
         limits = "|".join(info.states)
     set_alarms = [
-        f"{name}={value:g}"
-        for name in ("lolo", "low", "high", "hihi")
-        if (value := getattr(alarm, name)) is not None
+        f"{status.name.lower()}={limit:g}"
+        for status, _, limit, _ in sorted(info.checks, key=lambda check: check[2])
     ]
     scan = f"{info.scan} s" if info.scan != "Passive" else "at connect" if wire and access == "read" else ""
     return (pv.pvname, info.rtyp, info.egu, limits, " ".join(set_alarms), scan, access, wire)

@@ -5,12 +5,13 @@ import logging
 from .driver import Channel, Channels, Driver
 from .parameters import Command, Readback, Setpoint, computed
 from .protocol import Lines
-from .values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+from .values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
 # a script that sets up no logging gets labioc's errors as exceptions, not on its terminal as well
 logging.getLogger("labioc").addHandler(logging.NullHandler())
 
 __all__ = [
+    "Array",
     "Bool",
     "Channel",
     "Channels",

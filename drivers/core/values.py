@@ -10,7 +10,7 @@ import enum
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from . import units
@@ -343,3 +343,49 @@ class Fields(ValueType[N]):
             self.fields.values(), cast(tuple[Any, ...], sent), cast(tuple[Any, ...], kept), strict=True
         )
         return all(t.agree(a, b) for t, a, b in pairs)
+
+
+class Array(ValueType[tuple[float, ...]]):
+    """Several numbers of one kind in one reply, such as a curve or the readings of all inputs.
+
+    Args:
+        element: the value type of each number, `Float` or `Integer`.
+        max_length: the largest number of elements.
+        separator: what stands between them.
+    """
+
+    def __init__(self, element: Float | Integer, max_length: int, *, separator: str = ",") -> None:
+        if not isinstance(element, (Float, Integer)) or max_length < 1:
+            raise DefinitionError(f"an array is of numbers, one at least; got {element!r}, {max_length!r}")
+        self.element = element
+        self.max_length = max_length
+        self.separator = separator
+        self.unit = element.unit
+        self.limits = element.limits
+        self.expected = f"up to {max_length} numbers with {separator!r} between them"
+
+    def decode(self, text: str) -> tuple[float, ...]:
+        """Return the numbers in a reply; an empty one has none."""
+        texts = text.split(self.separator) if text.strip() else []
+        if len(texts) > self.max_length:
+            raise ValueError(text)
+        return tuple(map(self.element.decode, texts))
+
+    def encode(self, value: tuple[float, ...]) -> str:
+        """Return the numbers with the separator between them."""
+        encode: Callable[[Any], str] = self.element.encode
+        return self.separator.join(map(encode, value))
+
+    def check(self, value: object) -> tuple[float, ...]:
+        """Return the numbers, each checked. Raises ValueTypeError, LimitError."""
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            raise ValueTypeError(f"expected a sequence of numbers, got {value!r}")
+        checked = tuple(map(self.element.check, value))
+        if len(checked) > self.max_length:
+            raise LimitError(f"expected {self.max_length} numbers at most, got {len(checked)}")
+        return checked
+
+    def agree(self, sent: tuple[float, ...], kept: tuple[float, ...]) -> bool:
+        """Compare number by number."""
+        agree: Callable[[Any, Any], bool] = self.element.agree
+        return len(sent) == len(kept) and all(map(agree, sent, kept))

@@ -212,6 +212,7 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
             macros=dict(_pair(text, "NAME=TEXT") for text in args.macro),
             limits=dict(_limit(text) for text in args.limit),
             alarms=dict(_alarm(text) for text in args.alarm),
+            simulated=args.simulate,
         )
         host = Host([config], interfaces=args.interfaces)
         check_present(url)
@@ -371,7 +372,9 @@ async def _run_demo() -> None:
     instrument = find_instrument("lakeshore336")
     with _stop_signals() as stop:
         async with instrument.simulator("").serve(f"tcp://{LOOPBACK}:0") as url:
-            config = InstrumentConfig(instrument=instrument, url=url, prefix="demo:", name="demo")
+            config = InstrumentConfig(
+                instrument=instrument, url=url, prefix="demo:", name="demo", simulated=True
+            )
             async with Host([config]) as host:
                 print(_demo_text(url, host.server.search_port), flush=True)
                 await host.wait(stop)

@@ -52,6 +52,8 @@ class Unit:
             self.device.narrow(name, low, high)
         for name, alarm in config.alarms.items():
             self.device.set_alarm(name, alarm)
+        if config.simulated:
+            self.device.mark_simulated()
         self.poller = Poller(self.device)
 
     async def ready(self) -> None:

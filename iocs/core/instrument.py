@@ -59,6 +59,7 @@ class InstrumentConfig:
         macros: the macros of the prefix.
         limits: narrower limits for setpoints, by PV name without the prefix, in the PV's unit.
         alarms: alarm limits for readings, likewise.
+        simulated: whether a simulator stands in for the instrument; its PVs say so.
     """
 
     instrument: Instrument
@@ -69,6 +70,7 @@ class InstrumentConfig:
     macros: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    simulated: bool = False
 
 
 def find_instrument(name: str) -> Instrument:
