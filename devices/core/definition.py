@@ -9,7 +9,7 @@ from typing import Any
 
 from labioc.drivers.core import units
 from labioc.drivers.core.errors import DefinitionError
-from labioc.drivers.core.parameters import Parameter, Readback, Setpoint
+from labioc.drivers.core.parameters import Command, Condition, Parameter, Readback, Setpoint
 from labioc.drivers.core.values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
 from ._pvgroup import pvproperty
@@ -128,6 +128,9 @@ class Definition:
         clamp: bool,
         mdel: float,
         adel: float,
+        settled: Condition | None,
+        settle_timeout: float,
+        stops: Setpoint[Any] | None,
         doc: str,
     ) -> None:
         if not isinstance(spec, Parameter):
@@ -139,6 +142,9 @@ class Definition:
         self.field = ""
         self.scan = scan
         self.clamp = clamp
+        self.settled = settled
+        self.settle_timeout = settle_timeout
+        self.stops = stops
         self.form: Form | None = None
         if not name or any(c in name for c in " .{}"):
             raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
@@ -146,6 +152,18 @@ class Definition:
             raise DefinitionError(f"{where}: expected a scan period in seconds, or None; got {scan!r}")
         if not isinstance(precision, int) or precision < 0:
             raise DefinitionError(f"{where}: expected a number of decimals, got precision={precision!r}")
+        if settled is not None and not (
+            isinstance(spec, Setpoint) and settled.readback.owner is spec.owner and settled.readback.ask
+        ):
+            raise DefinitionError(
+                f"{where}: settled= is for setpoints, and asks a readback of {spec.owner.__name__}"
+            )
+        if stops is not None and not (
+            isinstance(spec, Command) and isinstance(stops, Setpoint) and stops.owner is spec.owner
+        ):
+            raise DefinitionError(
+                f"{where}: stops= is for commands, and names a setpoint of {spec.owner.__name__}"
+            )
         doc = doc or next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
         if isinstance(spec, Readback):
             value_type = spec.value
@@ -248,6 +266,9 @@ def pv(
     clamp: bool = False,
     mdel: float = 0.0,
     adel: float = 0.0,
+    settled: Condition | None = None,
+    settle_timeout: float = 3600.0,
+    stops: Setpoint[Any] | None = None,
     doc: str = "",
 ) -> Any:
     """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
@@ -266,6 +287,9 @@ def pv(
         clamp: for a setpoint, take a put beyond DRVL or DRVH as that limit, as the ao record does; else it is refused.
         mdel: how far the value must move before monitors hear of it, in the PV's unit.
         adel: the same for archivers.
+        settled: for a setpoint, when a put to it is done, as in ``Stage.moving == False``; else once it is written.
+        settle_timeout: how long that may take, seconds.
+        stops: for a command, the setpoint whose put it ends while that waits to be settled.
         doc: its description for clients, where the driver's does not do.
 
     Raises DefinitionError, UnitError.
@@ -284,5 +308,8 @@ def pv(
         clamp=clamp,
         mdel=mdel,
         adel=adel,
+        settled=settled,
+        settle_timeout=settle_timeout,
+        stops=stops,
         doc=doc,
     )

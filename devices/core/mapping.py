@@ -27,9 +27,13 @@ from labioc.drivers.core.errors import (
     DeviceError,
     LabiocError,
     LimitError,
+    LinkDown,
     LinkError,
+    NotSettled,
+    Superseded,
     UserError,
 )
+from labioc.drivers.core.parameters import Condition
 from labioc.drivers.core.port import LinkState
 
 from ._pvgroup import CaprotoRuntimeError, PVGroup, PVGroupMeta, SubGroup, pvproperty
@@ -40,6 +44,8 @@ from .records import Alarm, AlarmSeverity, AlarmStatus, EnumPV, LongTextPV, Reco
 from .status import status_of
 
 log = logging.getLogger(__name__)
+
+SETTLE_PERIOD = 0.2  # seconds between two looks whether a put is settled
 
 
 class SubGroups:
@@ -287,12 +293,14 @@ class Entry:
         self._driven: BoundSetpoint[Any] | BoundCommand | None = None
         self._good: Any = 0 if isinstance(self.bound, BoundCommand) else None
         self._was_down = True
+        self.superseded: asyncio.Event | None = None
         if isinstance(self.bound, (BoundSetpoint, BoundCommand)):
             self._driven = self.bound
             self.setpoint = main
             self.readback = group.attr_pvdb.get(f"{attribute}_rbv")
             main.putter = self._put
-            main.on_refused = functools.partial(self.device.refuse, main.pvname)
+        for record in self.pvs:
+            record.on_refused = functools.partial(self.device.refuse, record.pvname)
         if isinstance(self.bound, BoundReadback):
             self.bound.listeners.append(self._reading)
             if self.bound.asked and self.readback is not None:
@@ -392,11 +400,47 @@ class Entry:
             value = self._shown(self._driven)  # as the instrument rounded it
         self._good = value
         self._post(self.setpoint, value, time.time())
+        if self.line.settled is not None:
+            await self._settle(self.line.settled)
+
+    def _end_waits(self) -> None:
+        """What was put before, and what this command stops, is not waited for any longer."""
+        ended = self.bound if self.line.stops is None else self.bound.block.parameters[self.line.stops.name]
+        for entry in self.device.entries:
+            if entry.bound is ended and entry.superseded is not None:
+                entry.superseded.set()
+
+    async def _settle(self, rule: Condition) -> None:
+        """Wait until the instrument is there. Raises Superseded, NotSettled or LinkDown."""
+        assert self.setpoint is not None
+        name = self.setpoint.pvname
+        readback = self.bound.block.parameters[rule.readback.name]
+        assert isinstance(readback, BoundReadback)
+        superseded = self.superseded = asyncio.Event()
+        deadline = asyncio.get_running_loop().time() + self.line.settle_timeout
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                await readback.read()
+            except LinkDown:
+                raise
+            except (LinkError, DeviceError):
+                pass  # it stands on the readback's PV, and the next answer may tell
+            else:
+                if rule.holds(readback.value):
+                    return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_PERIOD):
+                    await superseded.wait()
+                raise Superseded(f"{name}: a newer put or a stop came before it was settled")
+        raise NotSettled(
+            f"{name}: not settled within {self.line.settle_timeout:g} s: {readback.label} is {readback.value!r}"
+        )
 
     async def _write(self, value: Any) -> None:
         if isinstance(self._driven, BoundCommand):
             if value:
                 await self._driven.execute()
+                self._end_waits()
             return
         assert isinstance(self._driven, BoundSetpoint)
         assert self.line.form is not None
@@ -415,3 +459,4 @@ class Entry:
             await self._driven.update(**{self.line.field: wire})
         else:
             await self._driven.write(wire)
+        self._end_waits()

@@ -9,12 +9,14 @@
     │   ├── ValueTypeError  (TypeError)     a value of the wrong type
     │   ├── LimitError      (ValueError)    a value beyond the limits of the instrument or station
     │   ├── UnitError       (ValueError)    a unit that is unknown, or of another dimension
-    │   └── MissingChannel  (KeyError)      a channel that this instrument does not have
+    │   ├── MissingChannel  (KeyError)      a channel that this instrument does not have
+    │   └── Superseded      (RuntimeError)  a wait for a value that a newer write or a stop ended
     ├── DeviceError                     the instrument's
     │   ├── ReplyError      (ValueError)    a reply that does not parse
     │   ├── TruncatedReply  (ValueError)    a reply that stopped in the middle
     │   ├── ReadingInvalid  (ValueError)    the instrument says that this reading is not valid
     │   ├── RefusedError    (RuntimeError)  a write that the instrument refused
+    │   ├── NotSettled      (TimeoutError)  a value that was not reached in time
     │   └── WrongInstrument (ConnectionError)  another instrument, or variant, answers
     └── LinkError                       nobody's
         ├── LinkDown        (ConnectionError)  no connection
@@ -43,7 +45,7 @@ class LabiocError(Exception):
 
 
 class UserError(LabiocError):
-    """The caller's fault: nothing was sent to the instrument."""
+    """The caller's doing: nothing was sent to the instrument, or another wish came after it."""
 
 
 class DefinitionError(UserError, TypeError):
@@ -70,6 +72,10 @@ class MissingChannel(UserError, KeyError):
     """Raised when an instrument, or its variant, does not have a channel."""
 
 
+class Superseded(UserError, RuntimeError):
+    """Raised when a write has been done, but a newer one or a stop came before its value was reached."""
+
+
 class DeviceError(LabiocError):
     """The instrument's fault: it answered, but not as its manual says."""
 
@@ -88,6 +94,10 @@ class ReadingInvalid(DeviceError, ValueError):
 
 class RefusedError(DeviceError, RuntimeError):
     """Raised when the instrument refused a write, or kept another value."""
+
+
+class NotSettled(DeviceError, TimeoutError):
+    """Raised when a write has been done, but its value was not reached in time."""
 
 
 class WrongInstrument(DeviceError, ConnectionError):
