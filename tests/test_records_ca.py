@@ -11,7 +11,7 @@ from typing import Any
 import caproto as ca
 import numpy as np
 import pytest
-from tests.ca import Client, Libca, PutFailed
+from tests.ca import Client, GetFailed, Libca, PutFailed
 
 from labioc.devices.core.records import (
     PV,
@@ -491,22 +491,28 @@ async def test_record_type_and_alarm_acknowledgement(client: Client) -> None:
         name = await client.get("T:D", form=ca.ChannelType.CLASS_NAME)
         assert name.metadata.value == b"ao"
         status = (await client.get("T:D", form=ca.ChannelType.STSACK_STRING)).metadata
-        assert (status.status, status.severity, status.acks, status.value) == (17, 3, 3, b"0")
+        assert (status.status, status.severity, status.acks, status.value) == (17, 3, 0, b"0")
+        pv.fail(AlarmStatus.COMM, time.time())
         post(pv, 1.0)
         status = (await client.get("T:D", form=ca.ChannelType.STSACK_STRING)).metadata
         assert (status.severity, status.acks) == (0, 3)
 
 
-async def test_text_is_not_served_as_numbers_and_costs_the_record_nothing(client: Client) -> None:
+async def test_text_is_served_as_a_number_if_it_is_one_and_costs_the_record_nothing_else(
+    client: Client,
+) -> None:
     pv = StringPV(info=RecordInfo("stringin"), pvname="T:S")
     async with serving(pv):
         post(pv, "5")
-        with pytest.raises(PutFailed, match="text"):
-            await client.get("T:S", form=ca.ChannelType.TIME_DOUBLE)
+        assert (await client.get("T:S", form=ca.ChannelType.TIME_DOUBLE)).value == 5.0
         async with client.monitor("T:S", form=ca.ChannelType.TIME_DOUBLE) as events:
-            post(pv, "abc")
-            assert (await client.get("T:S")).value == "abc"
-            assert events.received == []
+            await events.next()
+            post(pv, "abc", "7")
+            assert (await client.get("T:S")).value == "7"
+            assert (await events.next()).value == 7.0
+        post(pv, "abc")
+        with pytest.raises(GetFailed, match="GETFAIL"):
+            await client.get("T:S", form=ca.ChannelType.TIME_DOUBLE)
 
 
 async def test_control_form_of_text_is_as_libca_expects_it(client: Client) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import math
 import struct
 from collections.abc import Callable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
         data_type: ChannelType
         alarm: ChannelAlarm
         max_subscription_backlog: int
+        long_string_max_length: int
         _data: dict[str, Any]
         _max_length: int
 
@@ -99,6 +101,8 @@ if TYPE_CHECKING:
         def max_length(self) -> int: ...
         def check_access(self, hostname: str | None, username: str | None) -> AccessRights: ...
         def get_field(self, name: str) -> "ChannelData": ...
+        async def subscribe(self, queue: Any, sub_spec: "SubscriptionSpec", sub: object) -> None: ...
+        async def unsubscribe(self, queue: Any, sub_spec: "SubscriptionSpec") -> None: ...
         async def auth_write(
             self,
             hostname: str | None,
@@ -139,12 +143,15 @@ else:
 
 DBE_VALUE, DBE_LOG, DBE_ALARM, DBE_PROPERTY = 1, 2, 4, 8
 
+MAX_STATES = 16
 STRING_BYTES = 39
 """The longest text that a DBR_STRING holds beside its NUL."""
 
 
 class EventQueue(Protocol):
     """Where a server takes the events of its channels; caproto's is an asyncio.Queue."""
+
+    __slots__ = ()
 
     def put_nowait(self, item: SubscriptionUpdate, /) -> None:
         """Take one event."""
@@ -218,7 +225,7 @@ def _form(name: str) -> _Form:
     long_string = "LONG_STRING" in name
     native = ChannelType.CHAR if long_string else native_type(dbr)
     # libca knows no control data of strings: it takes status and severity there, caproto a time stamp too.
-    struct_type = DBR_TYPES[ChannelType.STS_STRING if name == "CTRL_STRING" else int(dbr)]
+    struct_type = DBR_TYPES[ChannelType.STS_STRING if name in ("GR_STRING", "CTRL_STRING") else int(dbr)]
     time_format = None
     if name.startswith("TIME_"):
         time_format = struct.Struct(f">hhII{ctypes.sizeof(struct_type) - 12}x")
@@ -228,8 +235,46 @@ def _form(name: str) -> _Form:
 _FORMS = {
     name: _form(name)
     for name in _channel_type_by_name
-    if not name.startswith(("PUT_", "STSACK", "CLASS_NAME")) and name != "GR_STRING"
+    if not name.startswith(("PUT_", "STSACK", "CLASS_NAME"))
 }
+_SPECIAL_SIZES = {"STSACK_STRING": (8, 40), "CLASS_NAME": (0, 40)}
+
+
+def dbr_sizes(type_name: str) -> tuple[int, int]:
+    """The bytes of a DBR before its values, and those of each value."""
+    form = _FORMS.get(type_name)
+    if form is None:
+        return _SPECIAL_SIZES[type_name]
+    item = 40 if form.native == ChannelType.STRING else _DTYPES[form.native].itemsize
+    return (ctypes.sizeof(form.struct_type) if form.has_alarm else 0), item
+
+
+_PLAIN_SCALARS: dict[str, tuple[type, struct.Struct]] = {
+    "DOUBLE": (float, struct.Struct(">d")),
+    "LONG": (int, struct.Struct(">i")),
+    "ENUM": (int, struct.Struct(">H")),
+}
+_TIMED_SCALARS: dict[str, tuple[type, struct.Struct]] = {
+    "TIME_DOUBLE": (float, struct.Struct(">hhII4xd")),
+    "TIME_LONG": (int, struct.Struct(">hhIIi")),
+    "TIME_ENUM": (int, struct.Struct(">hhII2xH")),
+}
+
+
+def encode_scalar(type_name: str, value: Any, alarm_time: AlarmTime) -> bytes | None:
+    """The whole DBR of one number in its native type, which most are; None if this isn't one."""
+    timed = _TIMED_SCALARS.get(type_name)
+    if timed is not None:
+        python_type, layout = timed
+        if type(value) is python_type:
+            status, severity, seconds, nanoseconds = alarm_time
+            return layout.pack(status, severity, seconds - _EPICS_EPOCH, nanoseconds, value)
+    plain = _PLAIN_SCALARS.get(type_name)
+    if plain is not None:
+        python_type, layout = plain
+        if type(value) is python_type:
+            return layout.pack(value)
+    return None
 
 
 def encode_metadata(type_name: str, alarm_time: AlarmTime, metadata: Metadata) -> bytes:
@@ -243,8 +288,8 @@ def encode_metadata(type_name: str, alarm_time: AlarmTime, metadata: Metadata) -
     dbr = form.struct_type()
     dbr.status, dbr.severity = alarm_time.status, alarm_time.severity
     if hasattr(dbr, "units"):
-        # The wire has room for 8 bytes; .EGU tells the whole text.
-        dbr.units = to_latin1(metadata.egu)[:8]
+        # The wire has room for 8 bytes with the NUL; .EGU tells the whole text.
+        dbr.units = to_latin1(metadata.egu)[:7]
     if hasattr(dbr, "precision"):
         dbr.precision = metadata.prec
     if hasattr(dbr, "no_str"):
@@ -285,7 +330,7 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
             return np.frombuffer(to_latin1(value) + b"\0" * form.long_string, np.uint8)
         if native == ChannelType.STRING:
             return DbrStringArray([to_latin1(value)[:STRING_BYTES]])
-        raise ValueError("this is text, it can't be read as numbers")
+        value = float(value or 0)
     if native == ChannelType.STRING:
         return DbrStringArray(to_latin1(text) for text in _texts(value, prec, states))
     if native == ChannelType.DOUBLE and type(value) is float:
@@ -296,7 +341,9 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
 
 def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:
     if states is not None:
-        return [states[value] if value < len(states) else "Illegal Value"]
+        if value < len(states):
+            return [states[value]]
+        return ["" if value < MAX_STATES else "Illegal Value"]
     return [format_number(number, prec) for number in np.atleast_1d(value).tolist()]
 
 
@@ -307,7 +354,11 @@ def format_number(number: float, prec: int) -> str:
     if prec > 8 or abs(number) > 1e16:
         prec = min(prec, 17)
         return f"{number:{prec + 7}.{prec}e}"
-    return f"{number:.{min(prec, 3) if abs(number) > 1e7 else prec}f}"
+    digits = min(prec, 3) if abs(number) > 1e7 else prec
+    if number == 0 or math.isnan(number):
+        return f"{abs(number):.{digits}f}"
+    # half a digit is rounded away from zero there, to the even digit by Python
+    return str(Decimal(number).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def to_latin1(text: str) -> bytes:
@@ -315,15 +366,13 @@ def to_latin1(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
 
-def special_type(
-    data_type: ChannelType, alarm: ChannelAlarm, rtyp: str, text: Callable[[], bytes]
-) -> Any | None:
+def special_type(type_name: str, alarm: ChannelAlarm, rtyp: str, text: Callable[[], bytes]) -> Any | None:
     """The DBRs that hold no value: alarm with acknowledgement, and record type; None for any other type."""
-    if data_type == ChannelType.CLASS_NAME:
+    if type_name == "CLASS_NAME":
         name = DBR_TYPES[ChannelType.CLASS_NAME]()
         name.value = to_latin1(rtyp)
         return name
-    if data_type == ChannelType.STSACK_STRING:
+    if type_name == "STSACK_STRING":
         return DBR_TYPES[ChannelType.STSACK_STRING](
             status=alarm.status,
             severity=alarm.severity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,10 +67,12 @@ def parse_number(text: str) -> float:
     """A number as the C IOC reads it: blanks around it and hexadecimals are fine. Raises ValueError."""
     if "_" in text:
         raise ValueError(f"{text!r} is no number")
-    try:
-        return float(text)
-    except ValueError:
-        return int(text, 16) if text.strip().lower().startswith(("0x", "-0x", "+0x")) else float(text)
+    if text.strip().lower().lstrip("+-").startswith("0x"):
+        return int(text, 16)
+    number = float(text)
+    if math.isinf(number) and "inf" not in text.lower():
+        raise ValueError(f"{text!r} is beyond the range of a double")
+    return number
 
 
 def text_of(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from labioc.drivers.core.errors import DefinitionError
 from labioc.drivers.core.parameters import Command, Condition, Parameter, Readback, Setpoint
 from labioc.drivers.core.values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
+from ._caproto import MAX_STATES
 from ._pvgroup import pvproperty
 from .pv import PV
 from .records import (
@@ -30,7 +31,6 @@ from .records import (
 
 STRING_LENGTH = 39
 LONG_TEXT_LENGTH = 256
-MAX_STATES = 16
 DESC_LENGTH = 40
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labioc.devices.core._caproto import (
     DBE_LOG,
+    DBE_PROPERTY,
     DBE_VALUE,
     AccessRights,
     AlarmTime,
@@ -65,6 +66,9 @@ class FieldSpec:
         size: bytes of a STRING, with its NUL.
         of_value: whether it is in the units of the record's value.
         in_limits: whether its limits are those of the record's value.
+        span: its lowest and highest value, where that isn't the range of its type.
+        is_property: whether its change is an event for DBE_PROPERTY, on all channels of the record.
+        process: whether its change may change the alarm.
         events: the DBE_ bits of the event that tells of its change; 0: none, as in the C IOC.
     """
 
@@ -75,6 +79,9 @@ class FieldSpec:
     size: int = 40
     of_value: bool = False
     in_limits: bool = False
+    span: Callable[[PV], tuple[float, float]] | None = None
+    is_property: bool = False
+    process: bool = False
     events: int = DBE_VALUE | DBE_LOG
 
 
@@ -137,6 +144,8 @@ class Field(Served):
         if spec.in_limits:
             limits = info.limits
             display, control = (limits[1], limits[0]), (limits[7], limits[6])
+        elif spec.span is not None:
+            display = control = spec.span(self._pv)
         elif info.rtyp in _RANGED:
             display = control = _RANGES.get(spec.dbf, _NO_RANGE)
         elif info.rtyp == "bo":
@@ -165,23 +174,31 @@ class Field(Served):
         self, data: Any, data_type: ChannelType, metadata: Any, *, flags: int = 0
     ) -> None:
         """Set the field to what a client puts. Raises PutRefused if it doesn't fit, and what the record raises."""
-        pv = self._pv
+        pv, spec = self._pv, self._spec
         if data_type in (ChannelType.PUT_ACKT, ChannelType.PUT_ACKS):
             await pv.write_from_dbr(data, data_type, metadata)
             return
-        if self._spec.write is None:
-            raise PutRefused(f"{self.pvname} is read-only")
+        before = pv.info
         try:
+            if data_type > ChannelType.DOUBLE:
+                raise PutRefused(f"{self.pvname}: alarm, time and limits can't be put")
+            if spec.write is None:
+                raise PutRefused(f"{self.pvname} is read-only")
             if pv.info.disp and self.name != "DISP":
                 raise PutRefused(f"{self.pvname}: {pv.pvname}.DISP is set, the record takes no puts")
-            done = self._spec.write(pv, self._checked(data))
+            done = spec.write(pv, self._checked(data))
             if inspect.isawaitable(done):
                 await done
         except Exception as error:
             pv.on_refused(error)
             raise
+        # In the C IOC's order: the field's event has the alarm from before.
         self._sent = self.value
         self.send_event(DBE_VALUE | DBE_LOG)
+        if spec.is_property and pv.info != before:
+            pv.send_to_all(DBE_PROPERTY)
+        if spec.process:
+            pv.judge_again()
         pv.follow_fields()
 
     def _checked(self, data: Any) -> Any:

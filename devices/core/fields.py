@@ -13,7 +13,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from labioc.devices.core._caproto import DBE_ALARM, DBE_PROPERTY, DBE_VALUE, AlarmSeverity
+from labioc.devices.core._caproto import DBE_ALARM, DBE_LOG, DBE_VALUE, AlarmSeverity
 from labioc.devices.core.conversion import PutRefused
 from labioc.devices.core.field import FieldSpec
 from labioc.devices.core.info import SCANS, STATE_PREFIXES, scan_period, scan_text
@@ -29,6 +29,7 @@ STATUSES = tuple(
     ).split()
 )
 NO_YES = ("NO", "YES")
+LINK_SIZE = 1024
 SIMM = ("NO", "YES", "RAW")
 ELEMENT_TYPES = tuple("STRING CHAR UCHAR SHORT USHORT LONG ULONG INT64 UINT64 FLOAT DOUBLE ENUM".split())
 CONVERSIONS = (
@@ -81,45 +82,27 @@ def _same(value: Any, pv: PV) -> Any:
     return value
 
 
-def _setting(
-    rtyps: Iterable[str],
-    names: str,
-    dbf: str,
-    *,
-    is_property: bool = False,
-    process: bool = False,
-    **more: Any,
-) -> None:
-    """Attributes of `RecordInfo`. A property is an event for DBE_PROPERTY; `process`: it may change the alarm."""
+def _setting(rtyps: Iterable[str], names: str, dbf: str, **more: Any) -> None:
+    """Attributes of `RecordInfo`."""
     for name in names.split():
         attribute = name.lower()
-        write = partial(_change, attribute, is_property, process)
-        _add(rtyps, name, dbf, attrgetter(f"info.{attribute}"), write=write, **more)
+        _add(rtyps, name, dbf, attrgetter(f"info.{attribute}"), write=partial(_change, attribute), **more)
 
 
-def _change(attribute: str, is_property: bool, process: bool, pv: PV, value: Any) -> None:
+def _change(attribute: str, pv: PV, value: Any) -> None:
     if isinstance(getattr(pv.info, attribute), AlarmSeverity):
         value = AlarmSeverity(value)
     changes: dict[str, Any] = {attribute: value}
-    changed = replace(pv.info, **changes)
-    if changed == pv.info:
-        return
-    pv.info = changed
+    pv.info = replace(pv.info, **changes)
     if attribute in ("disa", "disv"):
         pv.follow_disable()
-    if is_property:
-        pv.send_to_all(DBE_PROPERTY)
-    if process:
-        pv.judge_again()
 
 
-def _default(
-    rtyps: Iterable[str], names: str, dbf: str, value: Any = None, menu: Sequence[str] | None = None
-) -> None:
-    """Features of the C IOC that labioc doesn't have."""
+def _default(rtyps: Iterable[str], names: str, dbf: str, value: Any = None, **more: Any) -> None:
+    """Features of the C IOC that labioc doesn't have. Links are texts."""
     if value is None:
         value = "" if dbf == "STRING" else 0
-    _add(rtyps, names, dbf, partial(_same, value), menu=menu)
+    _add(rtyps, names, dbf, partial(_same, value), **more)
 
 
 def _noted(name: str) -> Callable[[PV], Any]:
@@ -164,10 +147,11 @@ _add(ALL, "SCAN", "MENU", lambda pv: _scans(pv).index(scan_text(pv.info.scan)), 
 _add(ALL, "SIMM", "MENU", lambda pv: pv.info.simm, menu=NO_YES)
 _add(ANALOG | BINARY | MULTI, "SIMM", "MENU", lambda pv: pv.info.simm, menu=SIMM)
 _default(ALL, "SIMS", "MENU", menu=SEVERITIES)
-_default(ALL, "SIML SIOL FLNK SDIS TSEL EVNT NAMSG", "STRING")
-_default(ALL, "ASG", "STRING")
-_default(_INPUTS, "INP", "STRING")
-_default(OUTPUTS, "OUT DOL", "STRING")
+_default(ALL, "SIML SIOL FLNK SDIS TSEL", "STRING", size=LINK_SIZE)
+_default(_INPUTS, "INP", "STRING", size=LINK_SIZE)
+_default(OUTPUTS, "OUT DOL", "STRING", size=LINK_SIZE)
+_default(ALL, "EVNT NAMSG", "STRING")
+_default(ALL, "ASG", "STRING", size=29)
 _default(OUTPUTS, "OMSL", "MENU", menu=("supervisory", "closed_loop"))
 _default(ALL, "LCNT PUTF RPRO TPRO", "UCHAR")
 _default(ALL, "PHAS TSE", "SHORT")
@@ -201,15 +185,15 @@ def _drive(name: str) -> Callable[[PV, float], None]:
                 f"{pv.pvname}.{name.upper()} can't be {value:g}: the instrument's own limits are "
                 f"{allowed[0]:g} to {allowed[1]:g}, and DRVL must stay below DRVH"
             )
-        _change(name, True, False, pv, value)
+        _change(name, pv, value)
 
     return write
 
 
-_add(OUTPUTS & NUMBERS, "DRVH", "VALUE", lambda pv: pv.info.drvh, write=_drive("drvh"))
-_add(OUTPUTS & NUMBERS, "DRVL", "VALUE", lambda pv: pv.info.drvl, write=_drive("drvl"))
+_add(OUTPUTS & NUMBERS, "DRVH", "VALUE", lambda pv: pv.info.drvh, write=_drive("drvh"), is_property=True)
+_add(OUTPUTS & NUMBERS, "DRVL", "VALUE", lambda pv: pv.info.drvl, write=_drive("drvl"), is_property=True)
 _add({"ao"}, "OVAL", "VALUE", lambda pv: pv.value, in_limits=True)
-_default(NUMBERS - OUTPUTS, "SVAL", "VALUE")
+_default(NUMBERS - OUTPUTS, "SVAL", "VALUE", in_limits=True)
 _default(ANALOG, "EGUF EGUL EOFF", "VALUE")
 _default(ANALOG, "ESLO", "VALUE", 1.0)
 _default(ANALOG, "AOFF", "DOUBLE")
@@ -217,7 +201,6 @@ _default({"ai"}, "ASLO", "DOUBLE", 1.0)
 _default({"ao"}, "ASLO", "DOUBLE")
 _default({"ai"}, "SMOO", "DOUBLE")
 _default({"ai"}, "AFTC AFVL", "VALUE")
-_default({"longin", "int64in", "mbbi"}, "AFTC AFVL", "DOUBLE")
 _default(ANALOG, "ROFF", "ULONG")
 _default(ANALOG, "LINR", "MENU", menu=CONVERSIONS)
 _default({"ao"}, "OROC", "VALUE")
@@ -235,7 +218,9 @@ def _label(index: int) -> dict[str, Any]:
         states[index] = label
         while pv.info.rtyp in MULTI and states and not states[-1]:
             states.pop()
-        _change("states", True, False, pv, tuple(states))
+        _change("states", pv, tuple(states))
+        if index == pv.value and pv.info.rtyp in MULTI:
+            pv.send_event(DBE_VALUE | DBE_LOG)
 
     return {"read": read, "write": write}
 
@@ -247,17 +232,17 @@ def _state_severity(index: int) -> dict[str, Any]:
     def write(pv: PV, severity: int) -> None:
         severities = [*pv.info.severities, *[AlarmSeverity(0)] * (index + 1 - len(pv.info.severities))]
         severities[index] = AlarmSeverity(severity)
-        _change("severities", False, True, pv, tuple(severities))
+        _change("severities", pv, tuple(severities))
 
     return {"read": read, "write": write}
 
 
 for _index, (_name, _severity) in enumerate((("ZNAM", "ZSV"), ("ONAM", "OSV"))):
-    _add(BINARY, _name, "STRING", size=26, **_label(_index))
-    _add(BINARY, _severity, "MENU", menu=SEVERITIES, **_state_severity(_index))
+    _add(BINARY, _name, "STRING", size=26, is_property=True, **_label(_index))
+    _add(BINARY, _severity, "MENU", menu=SEVERITIES, process=True, **_state_severity(_index))
 for _index, _name in enumerate(STATE_PREFIXES):
-    _add(MULTI, f"{_name}ST", "STRING", size=26, **_label(_index))
-    _add(MULTI, f"{_name}SV", "MENU", menu=SEVERITIES, **_state_severity(_index))
+    _add(MULTI, f"{_name}ST", "STRING", size=26, is_property=True, **_label(_index))
+    _add(MULTI, f"{_name}SV", "MENU", menu=SEVERITIES, process=True, **_state_severity(_index))
     _default(MULTI, f"{_name}VL", "ULONG")
 _setting(BINARY | MULTI, "COSV", "MENU", menu=SEVERITIES, process=True)
 _setting(MULTI, "UNSV", "MENU", menu=SEVERITIES, process=True)
@@ -277,5 +262,5 @@ _add(LONG_TEXTS, "LEN", "ULONG", lambda pv: len(pv.value) + 1 if pv.value else 0
 _default(TEXTS | LONG_TEXTS, "MPST APST", "MENU", menu=("On Change", "Always"))
 _default(ARRAYS, "MPST APST", "MENU", menu=("Always", "On Change"))
 _add(ARRAYS, "NELM", "ULONG", lambda pv: pv.max_length)
-_add(ARRAYS, "NORD", "ULONG", lambda pv: len(pv.value))
+_add(ARRAYS, "NORD", "ULONG", lambda pv: len(pv.value), span=lambda pv: (0, pv.max_length))
 _add(ARRAYS, "FTVL", "MENU", lambda pv: ELEMENT_TYPES.index(pv.element_type), menu=ELEMENT_TYPES)

@@ -115,12 +115,17 @@ class RecordInfo:
 
     @property
     def limits(self) -> tuple[float, ...]:
-        """The eight limits of DBR_CTRL; an alarm limit that is off is NaN, or 0 in a 64-bit record, as in the C IOC."""
-        off = 0.0 if self.rtyp.startswith("int64") else math.nan
-        on = {status: limit for status, _, limit, _ in self.checks}
-        alarms = (AlarmStatus.HIHI, AlarmStatus.HIGH, AlarmStatus.LOW, AlarmStatus.LOLO)
-        low, high = self.drive or (self.lopr, self.hopr)
-        return (self.hopr, self.lopr, *(on.get(status, off) for status in alarms), high, low)
+        """The eight limits of DBR_CTRL, as the C IOC gives them: an alarm limit that is off is NaN."""
+        control = self.drive or (self.lopr, self.hopr)
+        if self.rtyp == "ao":
+            control = self.drvl, self.drvh
+        alarms: tuple[float, ...] = self.hihi, self.high, self.low, self.lolo
+        if not self.rtyp.startswith("int64"):
+            severities = self.hhsv, self.hsv, self.lsv, self.llsv
+            alarms = tuple(
+                x if severity else math.nan for x, severity in zip(alarms, severities, strict=True)
+            )
+        return (self.hopr, self.lopr, *alarms, control[1], control[0])
 
 
 def scan_text(scan: str) -> str:

@@ -80,7 +80,9 @@ class PV(Served):
         self._data["value"] = self.monitored = self.logged = self.initial
         self._seconds = self._nanoseconds = 0
         self._advance(time.time())
-        self._set_alarm(AlarmStatus.UDF, info.udfs)
+        # Being undefined at first is nothing to acknowledge.
+        self._status, self._severity = AlarmStatus.UDF, info.udfs
+        self.alarm._data["status"], self.alarm._data["severity"] = self._status, self._severity
 
     @property
     def udf(self) -> bool:
@@ -270,8 +272,7 @@ class PV(Served):
         Raises PutRefused if the value doesn't fit or comes with alarm, time or limits, and what the putter raises.
         """
         if data_type in (ChannelType.PUT_ACKT, ChannelType.PUT_ACKS):
-            await super().write_from_dbr(data, data_type, metadata)
-            self.follow_fields()
+            self._acknowledge(data_type, int(metadata.value))
             return
         try:
             if data_type > ChannelType.DOUBLE:
@@ -285,6 +286,22 @@ class PV(Served):
         except Exception as error:
             self.on_refused(error)
             raise
+
+    def _acknowledge(self, kind: ChannelType, given: int) -> None:
+        """Let a client acknowledge an alarm, or say whether those that have gone must be acknowledged."""
+        data = self.alarm._data
+        if kind == ChannelType.PUT_ACKT:
+            if bool(given) == bool(data["must_acknowledge_transient"]):
+                return
+            data["must_acknowledge_transient"] = int(bool(given))
+            if not given:
+                data["severity_to_acknowledge"] = min(data["severity_to_acknowledge"], self._severity)
+        elif given >= data["severity_to_acknowledge"]:
+            data["severity_to_acknowledge"] = AlarmSeverity.NO_ALARM
+        else:
+            return
+        self.follow_fields()
+        self.send_to_all(DBE_ALARM)
 
     async def _put(self, value: Any) -> None:
         assert self.putter is not None

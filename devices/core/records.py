@@ -18,6 +18,7 @@ import numpy as np
 from labioc.devices.core._caproto import (
     DBE_LOG,
     DBE_VALUE,
+    MAX_STATES,
     STRING_BYTES,
     AlarmSeverity,
     AlarmStatus,
@@ -25,7 +26,7 @@ from labioc.devices.core._caproto import (
     to_latin1,
 )
 from labioc.devices.core.conversion import PutRefused, as_index, as_number, as_numbers, as_text
-from labioc.devices.core.fields import ARRAYS, BINARY
+from labioc.devices.core.fields import ARRAYS, BINARY, MULTI
 from labioc.devices.core.info import Alarm, RecordInfo
 from labioc.devices.core.pv import PV
 
@@ -176,8 +177,10 @@ class EnumPV(PV):
                 raise ValueError(f"{self.pvname} has no state {value!r}, only {', '.join(states)}")
             return states.index(value)
         index = operator.index(value)
-        if not 0 <= index < len(states) and index != UNKNOWN_STATE:
-            raise ValueError(f"{self.pvname} has no state {index}, only 0 to {len(states) - 1}")
+        # a state may have no label
+        most = MAX_STATES if self.info.rtyp in MULTI else len(states)
+        if not 0 <= index < most and index != UNKNOWN_STATE:
+            raise ValueError(f"{self.pvname} has no state {index}, only 0 to {most - 1}")
         return index
 
     def _from_client(self, data: Any) -> int:
@@ -254,9 +257,12 @@ class _ArrayPV(PV):
 
     def _from_client(self, data: Any) -> Any:
         try:
-            return self._accept(as_numbers(self.pvname, data))
+            return self._accept(self._from_numbers(as_numbers(self.pvname, data)))
         except (ValueError, TypeError) as error:
             raise PutRefused(str(error)) from None
+
+    def _from_numbers(self, numbers: Any) -> Any:
+        return numbers
 
 
 class DoubleArrayPV(_ArrayPV):
@@ -273,6 +279,9 @@ class IntegerArrayPV(_ArrayPV):
     data_type = ChannelType.LONG
     element_type = "LONG"
     dtype = np.int32
+
+    def _from_numbers(self, numbers: Any) -> Any:
+        return np.trunc(numbers)
 
     def _as_dtype(self, array: Any) -> Any:
         whole = array.astype(np.int32) if array.size == 0 else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from labioc.devices.core._caproto import (
@@ -15,14 +17,47 @@ from labioc.devices.core._caproto import (
     SubscriptionUpdate,
     decode_metadata,
     encode_metadata,
+    encode_scalar,
     encode_values,
     special_type,
 )
 
 if TYPE_CHECKING:
-    from labioc.devices.core.fields import RecordInfo
+    from labioc.devices.core.info import RecordInfo
 
 MONITOR_BACKLOG = 8
+
+
+class EventSink(EventQueue):
+    """Where the events of one monitor go: the DBR as it goes over the wire, and its number of elements.
+
+    It is given to `subscribe` in place of a queue.
+    """
+
+    __slots__ = ()
+
+    def put_nowait(self, item: SubscriptionUpdate, /) -> None:
+        """Not for sinks: they are given events as bytes."""
+        raise NotImplementedError
+
+    def take(self, dbr: bytes, count: int, mask: int) -> None:
+        """Take one event; `mask` says why, 0 that the monitor is new."""
+        raise NotImplementedError
+
+
+class _QueueSink(EventSink):
+    """Feeds the queue of caproto's own server."""
+
+    def __init__(self, served: Served, queue: EventQueue, spec: SubscriptionSpec, new: object) -> None:
+        self._served = served
+        self._queue = queue
+        self._spec = spec
+        self._new = new
+
+    def take(self, dbr: bytes, count: int, mask: int) -> None:
+        metadata, values = self._served.encode(self._spec.data_type_name)
+        self._queue.put_nowait(SubscriptionUpdate((self._spec,), metadata, values, mask, self._new))
+        self._new = None
 
 
 class Served(ChannelData):
@@ -40,7 +75,8 @@ class Served(ChannelData):
             reported_record_type=rtyp,
             max_subscription_backlog=MONITOR_BACKLOG,
         )
-        self._monitors: dict[tuple[EventQueue, str], list[tuple[int, SubscriptionSpec]]] = {}
+        # By the name of the DBR type, so that each type is encoded once per event.
+        self._monitors: dict[str, dict[object, tuple[int, EventSink]]] = {}
 
     @property
     def states(self) -> Sequence[str] | None:
@@ -74,8 +110,23 @@ class Served(ChannelData):
             encode_values(type_name, self.value, info.prec, self.states),
         )
 
+    def dbr(self, type_name: str) -> tuple[bytes, int]:
+        """The whole DBR of this name as it goes over the wire, and its number of elements.
+
+        Raises ValueError if there is no conversion.
+        """
+        with suppress(struct.error):
+            scalar = encode_scalar(type_name, self.value, self.alarm_time)
+            if scalar is not None:
+                return scalar, 1
+        special = special_type(type_name, self.alarm, self.info.rtyp, self._as_text)
+        if special is not None:
+            return bytes(special), 1
+        metadata, values = self.encode(type_name)
+        return metadata + values.tobytes(), len(values)
+
     async def _read(self, data_type: ChannelType) -> tuple[Any, Any]:
-        special = special_type(data_type, self.alarm, self.info.rtyp, self._as_text)
+        special = special_type(data_type.name, self.alarm, self.info.rtyp, self._as_text)
         if special is not None:
             return special, b""
         metadata, values = self.encode(data_type.name)
@@ -86,30 +137,43 @@ class Served(ChannelData):
         return cast(bytes, texts[0]) if len(texts) else b""
 
     async def subscribe(self, queue: EventQueue, sub_spec: SubscriptionSpec, sub: object) -> None:
-        """Send the present value to one new subscription, and every event from now on to its kind."""
-        metadata, values = self.encode(sub_spec.data_type_name)
-        specs = self._monitors.setdefault((queue, sub_spec.data_type_name), [])
-        wanted = (int(sub_spec.mask), sub_spec)
-        if wanted not in specs:
-            specs.append(wanted)
-        queue.put_nowait(SubscriptionUpdate((sub_spec,), metadata, values, 0, sub))
+        """Send the present value to one new subscription, and every event from now on to its kind.
+
+        It never suspends. Raises ValueError if there is no conversion.
+        """
+        type_name, mask = sub_spec.data_type_name, int(sub_spec.mask)
+        key: object = queue
+        sink: EventSink
+        if isinstance(queue, EventSink):
+            sink = queue
+        else:
+            # caproto's server subscribes once more for each client that wants the same.
+            key = queue, sub_spec
+            sink = _QueueSink(self, queue, sub_spec, sub)
+        dbr, count = self.dbr(type_name)
+        self._monitors.setdefault(type_name, {})[key] = mask, sink
+        sink.take(dbr, count, 0)
 
     async def unsubscribe(self, queue: EventQueue, sub_spec: SubscriptionSpec) -> None:
-        """No more events for this kind of subscription."""
+        """No more events for this kind of subscription; never suspends."""
         # caproto asks once more for what is cancelled already, and for what could not be subscribed to.
-        key = (queue, sub_spec.data_type_name)
-        wanted = (int(sub_spec.mask), sub_spec)
-        specs = [spec for spec in self._monitors.pop(key, ()) if spec != wanted]
-        if specs:
-            self._monitors[key] = specs
+        key: object = queue if isinstance(queue, EventSink) else (queue, sub_spec)
+        monitors = self._monitors.get(sub_spec.data_type_name, {})
+        monitors.pop(key, None)
+        if not monitors:
+            self._monitors.pop(sub_spec.data_type_name, None)
 
     def send_event(self, mask: int) -> None:
-        """Queue one event for every subscription that asked for one of these DBE_ bits."""
-        for (queue, type_name), specs in self._monitors.items():
-            hit = tuple([spec for wanted, spec in specs if wanted & mask])
+        """Send one event to every monitor that asked for one of these DBE_ bits."""
+        for type_name, monitors in self._monitors.items():
+            hit = [sink for wanted, sink in monitors.values() if wanted & mask]
             if hit:
-                metadata, values = self.encode(type_name)
-                queue.put_nowait(SubscriptionUpdate(hit, metadata, values, mask, None))
+                try:
+                    dbr, count = self.dbr(type_name)
+                except ValueError:
+                    continue  # who wants numbers hears nothing of a text that isn't one
+                for sink in hit:
+                    sink.take(dbr, count, mask)
 
     async def publish(self, flags: int) -> None:
         """caproto's name for `send_event`; its alarm acknowledgement calls it."""
