@@ -33,6 +33,7 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m benchmarks.polling
+	$(PY) -m benchmarks.server
 
 clean:
 	rm -rf .venv build dist *.egg-info
