@@ -41,6 +41,10 @@ class Reading:
     metadata: Any = None
 
 
+class GetFailed(Exception):
+    """Raised when the server answers a read with an error."""
+
+
 class PutFailed(Exception):
     """Raised when the server refuses a put; `status` is the ECA code's name."""
 
@@ -258,11 +262,14 @@ class Client:
         channel.circuit.send(channel.channel.clear())
 
     async def get(self, name: str, form: str | ca.ChannelType = "time", count: int = 0) -> Reading:
-        """Read once, in a form ("native", "time", "control", ...) or as a DBR type."""
+        """Read once, in a form ("native", "time", "control", ...) or as a DBR type. Raises GetFailed."""
         channel = await self.connect(name)
         request = channel.channel.read(data_type=form, data_count=count)
         async with asyncio.timeout(PATIENCE):
-            return _reading(await channel.circuit.ask(request))
+            answer = await channel.circuit.ask(request)
+        if answer.status.name != "ECA_NORMAL":
+            raise GetFailed(answer.status.name)
+        return _reading(answer)
 
     async def put(
         self, name: str, value: Any, timeout: float = PATIENCE, data_type: ca.ChannelType | None = None

@@ -249,32 +249,30 @@ def dbr_sizes(type_name: str) -> tuple[int, int]:
     return (ctypes.sizeof(form.struct_type) if form.has_alarm else 0), item
 
 
-_PLAIN_SCALARS: dict[str, tuple[type, struct.Struct]] = {
-    "DOUBLE": (float, struct.Struct(">d")),
-    "LONG": (int, struct.Struct(">i")),
-    "ENUM": (int, struct.Struct(">H")),
-}
-_TIMED_SCALARS: dict[str, tuple[type, struct.Struct]] = {
-    "TIME_DOUBLE": (float, struct.Struct(">hhII4xd")),
-    "TIME_LONG": (int, struct.Struct(">hhIIi")),
-    "TIME_ENUM": (int, struct.Struct(">hhII2xH")),
-}
+class ScalarForm(NamedTuple):
+    """How the DBR of one number in its native type is laid out."""
+
+    python_type: type
+    layout: struct.Struct
+    has_time: bool
+
+    def encode(self, value: Any, alarm_time: AlarmTime | None) -> bytes:
+        """The whole DBR. Raises struct.error if the number or the time doesn't fit."""
+        if alarm_time is None:
+            return self.layout.pack(value)
+        status, severity, seconds, nanoseconds = alarm_time
+        return self.layout.pack(status, severity, seconds - _EPICS_EPOCH, nanoseconds, value)
 
 
-def encode_scalar(type_name: str, value: Any, alarm_time: AlarmTime) -> bytes | None:
-    """The whole DBR of one number in its native type, which most are; None if this isn't one."""
-    timed = _TIMED_SCALARS.get(type_name)
-    if timed is not None:
-        python_type, layout = timed
-        if type(value) is python_type:
-            status, severity, seconds, nanoseconds = alarm_time
-            return layout.pack(status, severity, seconds - _EPICS_EPOCH, nanoseconds, value)
-    plain = _PLAIN_SCALARS.get(type_name)
-    if plain is not None:
-        python_type, layout = plain
-        if type(value) is python_type:
-            return layout.pack(value)
-    return None
+SCALAR_FORMS = {
+    "DOUBLE": ScalarForm(float, struct.Struct(">d"), False),
+    "LONG": ScalarForm(int, struct.Struct(">i"), False),
+    "ENUM": ScalarForm(int, struct.Struct(">H"), False),
+    "TIME_DOUBLE": ScalarForm(float, struct.Struct(">hhII4xd"), True),
+    "TIME_LONG": ScalarForm(int, struct.Struct(">hhIIi"), True),
+    "TIME_ENUM": ScalarForm(int, struct.Struct(">hhII2xH"), True),
+}
+"""The quick way for what most clients ask for."""
 
 
 def encode_metadata(type_name: str, alarm_time: AlarmTime, metadata: Metadata) -> bytes:

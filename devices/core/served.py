@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from labioc.devices.core._caproto import (
+    SCALAR_FORMS,
     AccessRights,
     AlarmTime,
     ChannelData,
@@ -17,7 +17,6 @@ from labioc.devices.core._caproto import (
     SubscriptionUpdate,
     decode_metadata,
     encode_metadata,
-    encode_scalar,
     encode_values,
     special_type,
 )
@@ -115,10 +114,14 @@ class Served(ChannelData):
 
         Raises ValueError if there is no conversion.
         """
-        with suppress(struct.error):
-            scalar = encode_scalar(type_name, self.value, self.alarm_time)
-            if scalar is not None:
-                return scalar, 1
+        form = SCALAR_FORMS.get(type_name)
+        if form is not None:
+            value = self.value
+            if type(value) is form.python_type:
+                try:
+                    return form.encode(value, self.alarm_time if form.has_time else None), 1
+                except struct.error:
+                    pass  # too big for its type: the long way says what becomes of it
         special = special_type(type_name, self.alarm, self.info.rtyp, self._as_text)
         if special is not None:
             return bytes(special), 1

@@ -16,7 +16,7 @@ from labioc.drivers.core.errors import DefinitionError
 from labioc.drivers.core.port import LinkState
 
 from .instrument import InstrumentConfig
-from .server import CAServer
+from .server import AccessRule, CAServer
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +74,18 @@ class Host:
     Args:
         configs: which instruments.
         interfaces: the addresses that the server listens on.
+        access: what a client may do with a PV or field, by its real address; without it all that the PV allows.
 
     Raises AddressError, DefinitionError or LimitError if a configuration cannot be right; on entry OSError if the
     server cannot bind.
     """
 
     def __init__(
-        self, configs: Sequence[InstrumentConfig], *, interfaces: Sequence[str] = ("127.0.0.1",)
+        self,
+        configs: Sequence[InstrumentConfig],
+        *,
+        interfaces: Sequence[str] = ("127.0.0.1",),
+        access: AccessRule | None = None,
     ) -> None:
         self.units = [Unit(config) for config in configs]
         self.pvs: dict[str, PV] = {}
@@ -91,7 +96,7 @@ class Host:
                     f"{unit.config.name}: the PV {min(twice)} is another instrument's already"
                 )
             self.pvs.update(unit.device.pvdb)
-        self.server = CAServer(self.pvs, interfaces)
+        self.server = CAServer(self.pvs, interfaces, access)
         self._pollers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:

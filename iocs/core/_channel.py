@@ -1,0 +1,207 @@
+"""What a client opens on a PV or field: channels and monitors, with their values as bytes."""
+
+import logging
+from typing import Any, Protocol
+
+import numpy as np
+
+from labioc.devices.core._caproto import ChannelType, SubscriptionSpec, dbr_sizes
+from labioc.devices.core.served import EventSink, Served
+from labioc.iocs.core._caproto import NO_FILTER, Found, encode_stock, filtered, stamped_now
+from labioc.iocs.core._messages import Command, Status, header, message
+
+log = logging.getLogger("labioc.ca")
+
+TYPES = [ChannelType(number) for number in range(39)]
+"""The DBR types by number."""
+_NAMES = [kind.name for kind in TYPES]
+PLAIN_TYPES = 7
+"""How many of them, the first ones, are values and nothing else."""
+MAX_EXTRA_ELEMENTS = 400
+"""A client may read more elements than there are; these many zeros it gets."""
+_ACKNOWLEDGEMENTS = (ChannelType.PUT_ACKT, ChannelType.PUT_ACKS)
+_SPECIAL = (ChannelType.STSACK_STRING, ChannelType.CLASS_NAME)
+_SIZES = [(0, 2) if kind in _ACKNOWLEDGEMENTS else dbr_sizes(kind.name) for kind in TYPES]
+_DTYPES = [None, *map(np.dtype, (">i2", ">f4", ">u2", "u1", ">i4", ">f8"))]
+_TEXT = 40
+
+
+class Channel:
+    """A PV or field that the client has opened under some name."""
+
+    __slots__ = (
+        "channel_filter",
+        "cid",
+        "count",
+        "entry",
+        "is_long_string",
+        "is_ours",
+        "monitors",
+        "name",
+        "sid",
+    )
+
+    def __init__(self, found: Found, sid: int, cid: int, count: int) -> None:
+        self.entry, self.name, self.channel_filter, self.is_long_string = found
+        self.is_ours = isinstance(self.entry, Served)
+        self.sid = sid
+        self.cid = cid
+        self.count = count
+        self.monitors: dict[int, Monitor] = {}
+
+    def type_name(self, kind: int) -> str:
+        """caproto's name of a DBR type; in a channel `X.FIELD$`, CHAR means a long string."""
+        name = _NAMES[kind]
+        return name.replace("CHAR", "LONG_STRING") if self.is_long_string else name
+
+    def dbr(self, kind: int, monitor: "Monitor | None" = None, flags: int = 0) -> tuple[bytes, int] | None:
+        """The DBR that a client reads, of one of our own PVs; None if the dead band says that it isn't news."""
+        entry: Any = self.entry
+        type_name = self.type_name(kind)
+        if self.channel_filter is NO_FILTER:
+            return entry.dbr(type_name)  # type: ignore[no-any-return]
+        if (self.channel_filter.arr is None and self.channel_filter.dbnd is None) or kind in _SPECIAL:
+            dbr, count = entry.dbr(type_name)
+        else:
+            metadata, values = entry.encode(type_name)
+            values = filtered(self.channel_filter, values, monitor, flags)
+            if values is None:
+                return None
+            dbr, count = metadata + values.tobytes(), len(values)
+        return stamped_now(type_name, dbr) if self.channel_filter.ts else dbr, count
+
+
+def _resized(kind: int, dbr: bytes, count: int, wanted: int) -> bytes:
+    """The DBR with as many elements as the client wants; the C IOC adds zeros, too."""
+    size, item = _SIZES[kind]
+    return dbr[: size + wanted * item].ljust(size + wanted * item, b"\0")
+
+
+class EventTaker(Protocol):
+    """A monitor's client."""
+
+    def add_event(self, monitor: "Monitor", dbr: bytes, count: int) -> None:
+        """Send an event soon."""
+
+    def abort(self) -> None:
+        """End the connection."""
+
+
+class Monitor(EventSink):
+    """A monitor of one channel. It has all that caproto's filters ask for."""
+
+    __slots__ = (
+        *("_header", "_header_count", "channel", "circuit", "count", "is_on", "kind", "last_value", "mask"),
+        *("spec", "subid"),
+    )
+
+    def __init__(
+        self, circuit: "EventTaker", channel: Channel, kind: int, count: int, mask: int, subid: int
+    ) -> None:
+        self.circuit = circuit
+        self.channel = channel
+        self.kind = kind
+        self.count = count
+        self.mask = mask
+        self.subid = subid
+        self.is_on = True
+        self.last_value: Any = None
+        self.spec = SubscriptionSpec(channel.entry, channel.type_name(kind), mask, channel.channel_filter)
+        self._header = b""
+        self._header_count = -1
+
+    @property
+    def db_entry(self) -> Any:
+        """The channel's PV or field, under caproto's name."""
+        return self.channel.entry
+
+    @property
+    def channel_filter(self) -> Any:
+        """The filters of the channel's name."""
+        return self.channel.channel_filter
+
+    def take(self, dbr: bytes, count: int, mask: int) -> None:
+        """Send an event of one of our own PVs."""
+        if self.channel.channel_filter is not NO_FILTER:
+            try:
+                made = self.channel.dbr(self.kind, self, mask)
+            except Exception:
+                # It must not reach who posts a value.
+                log.exception("dropped a client whose filter of %s fails", self.channel.name)
+                self.circuit.abort()
+                return
+            if made is None:
+                return
+            dbr, count = made
+        self.circuit.add_event(self, dbr, count)
+
+    def take_stock(self, metadata: Any, values: Any, flags: int) -> None:
+        """Send an event of one of caproto's own channels."""
+        values = filtered(self.channel_filter, values, self, flags)
+        if values is not None and self.is_on:
+            self.circuit.add_event(self, *encode_stock(self.spec.data_type_name, metadata, values))
+
+    def message(self, dbr: bytes, count: int) -> tuple[bytes, bytes]:
+        """The event as it goes over the wire: a header, and the DBR."""
+        if self.count and self.count != count:
+            dbr, count = _resized(self.kind, dbr, count, self.count), self.count
+        if size := len(dbr) & 7:
+            dbr += bytes(8 - size)
+        if count != self._header_count:
+            self._header = header(Command.EVENT_ADD, len(dbr), self.kind, count, Status.NORMAL, self.subid)
+            self._header_count = count
+        return self._header, dbr
+
+
+def refusal_to_read(channel: Channel, kind: int, count: int, may_read: int) -> Status:
+    """NORMAL if these elements can be read as this type, else why not."""
+    if kind >= len(TYPES):
+        return Status.BADTYPE
+    if not may_read:
+        return Status.NORDACCESS
+    if kind in _ACKNOWLEDGEMENTS:
+        return Status.GETFAIL
+    # More than there can be is filled with zeros, as in the C IOC, but not without bounds.
+    return Status.BADCOUNT if count > max(channel.count, MAX_EXTRA_ELEMENTS) else Status.NORMAL
+
+
+def read_answer(command: int, first: int, kind: int, wanted: int, ioid: int, dbr: bytes, count: int) -> bytes:
+    """The answer to a get: with as many elements as there are if `wanted` is 0."""
+    if wanted and wanted != count:
+        dbr, count = _resized(kind, dbr, count, wanted), wanted
+    return message(command, kind, count, first, ioid, dbr)
+
+
+def failed_dbr(command: int, kind: int, status: Status, ident: int) -> bytes:
+    """An event or the answer to a get that tells a status; libca wants a payload, the C IOC sends zeros."""
+    size = sum(_SIZES[kind]) if kind < len(TYPES) else 8
+    return message(command, kind, 1, status, ident, bytes(size))
+
+
+def payload_limit(channel: Channel, kind: int) -> int:
+    """The bytes that a put to a channel may have."""
+    return _SIZES[kind][1] * channel.count + 8 if kind < len(TYPES) else 0
+
+
+class Refused(Exception):
+    """Raised for a put that can't be understood."""
+
+    def __init__(self, status: Status, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def decode_put(kind: int, count: int, payload: bytes) -> Any:
+    """What a client puts: an array, or a list of byte strings. Raises Refused."""
+    if kind in _ACKNOWLEDGEMENTS:
+        kind, count = ChannelType.ENUM, 1
+    if kind >= len(TYPES):
+        raise Refused(Status.BADTYPE, f"there is no DBR type {kind}")
+    if kind >= PLAIN_TYPES:
+        raise Refused(Status.PUTFAIL, "alarm, time and limits can't be put")
+    if len(payload) < count * _SIZES[kind][1] and not (kind == ChannelType.STRING and count == 1):
+        raise Refused(Status.BADCOUNT, f"{len(payload)} bytes are too few for {count} elements")
+    if kind == ChannelType.STRING:
+        # A single string comes without the bytes behind its NUL.
+        return [payload[_TEXT * n : _TEXT * n + _TEXT].partition(b"\0")[0] for n in range(count)]
+    return np.frombuffer(payload, _DTYPES[kind], count)
