@@ -328,6 +328,8 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
             return np.frombuffer(to_latin1(value) + b"\0" * form.long_string, np.uint8)
         if native == ChannelType.STRING:
             return DbrStringArray([to_latin1(value)[:STRING_BYTES]])
+        if native == ChannelType.ENUM:
+            raise ValueError("this is text, it has no states")
         value = float(value or 0)
     if native == ChannelType.STRING:
         return DbrStringArray(to_latin1(text) for text in _texts(value, prec, states))
@@ -341,6 +343,8 @@ def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:
     if states is not None:
         if value < len(states):
             return [states[value]]
+        if len(states) == 2:
+            return ["Illegal_Value"]
         return ["" if value < MAX_STATES else "Illegal Value"]
     return [format_number(number, prec) for number in np.atleast_1d(value).tolist()]
 
@@ -352,11 +356,10 @@ def format_number(number: float, prec: int) -> str:
     if prec > 8 or abs(number) > 1e16:
         prec = min(prec, 17)
         return f"{number:{prec + 7}.{prec}e}"
-    digits = min(prec, 3) if abs(number) > 1e7 else prec
-    if number == 0 or math.isnan(number):
-        return f"{abs(number):.{digits}f}"
+    if abs(number) > 1e7 or number == 0 or math.isnan(number):
+        return f"{number + 0.0:.{min(prec, 3) if number else prec}f}"
     # half a digit is rounded away from zero there, to the even digit by Python
-    return str(Decimal(number).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    return str(Decimal(number).quantize(Decimal(1).scaleb(-prec), ROUND_HALF_UP))
 
 
 def to_latin1(text: str) -> bytes:

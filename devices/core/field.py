@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labioc.devices.core._caproto import (
+    DBE_ALARM,
     DBE_LOG,
     DBE_PROPERTY,
     DBE_VALUE,
@@ -85,7 +86,9 @@ class FieldSpec:
     events: int = DBE_VALUE | DBE_LOG
 
 
-class _Metadata(NamedTuple):
+class Metadata(NamedTuple):
+    """What the DBR_GR and DBR_CTRL types tell of a field, or of what isn't as its record says."""
+
     egu: str
     prec: int
     states: Sequence[str]
@@ -138,7 +141,7 @@ class Field(Served):
             encode_values(type_name, self.value, metadata.prec, states),
         )
 
-    def _metadata(self) -> _Metadata:
+    def _metadata(self) -> Metadata:
         spec, info = self._spec, self._pv.info
         display = control = _NO_RANGE
         if spec.in_limits:
@@ -150,7 +153,7 @@ class Field(Served):
             display = control = _RANGES.get(spec.dbf, _NO_RANGE)
         elif info.rtyp == "bo":
             control = _RANGES.get(spec.dbf, _NO_RANGE)
-        return _Metadata(
+        return Metadata(
             info.egu if spec.of_value else "",
             info.prec if spec.dbf == "DOUBLE" else 0,
             self.states or (),
@@ -162,13 +165,14 @@ class Field(Served):
         await super().subscribe(queue, sub_spec, sub)
         self._sent = self.value
 
-    def send_if_changed(self) -> None:
+    def send_if_changed(self, severity_changed: bool) -> None:
         """One event for the field's monitors if its value isn't the one that they have."""
         if self._monitors and self._spec.events:
             value = self.value
             if value != self._sent:
                 self._sent = value
-                self.send_event(self._spec.events)
+                # STAT is news for DBE_ALARM when SEVR changes too.
+                self.send_event(self._spec.events if severity_changed else self._spec.events & ~DBE_ALARM)
 
     async def write_from_dbr(
         self, data: Any, data_type: ChannelType, metadata: Any, *, flags: int = 0

@@ -119,6 +119,8 @@ class RecordInfo:
         control = self.drive or (self.lopr, self.hopr)
         if self.rtyp == "ao":
             control = self.drvl, self.drvh
+        elif self.rtyp == "bo":
+            control = 0.0, 65535.0
         alarms: tuple[float, ...] = self.hihi, self.high, self.low, self.lolo
         if not self.rtyp.startswith("int64"):
             severities = self.hhsv, self.hsv, self.lsv, self.llsv

@@ -172,7 +172,8 @@ class PV(Served):
             status, severity = AlarmStatus.UDF, self.info.udfs
         else:
             status, severity = self._judge(value)
-        if status != self._status or severity != self._severity:
+        severity_changed = severity != self._severity
+        if severity_changed or status != self._status:
             mask |= DBE_ALARM
             self._set_alarm(status, severity)
         self._udf = undefined
@@ -180,7 +181,7 @@ class PV(Served):
         if mask and self._monitors:
             self.send_event(mask)
         if self._fields:
-            self.follow_fields()
+            self.follow_fields(severity_changed)
 
     def fail(
         self,
@@ -197,7 +198,6 @@ class PV(Served):
         self._udf = self._udf or status == AlarmStatus.UDF
         self.message = message
         self._alarm_event(status, severity, stamp)
-        self.follow_fields()
 
     def judge_again(self) -> None:
         """Look for alarms anew: a limit or a severity has changed."""
@@ -205,20 +205,22 @@ class PV(Served):
             self._alarm_event(*self._judge(self.value), time.time())
 
     def _alarm_event(self, status: AlarmStatus, severity: AlarmSeverity, stamp: float) -> None:
-        if status != self._status or severity != self._severity:
+        severity_changed = severity != self._severity
+        if severity_changed or status != self._status:
             self._advance(stamp)
             self._set_alarm(status, severity)
             self.send_event(DBE_ALARM)
+        self.follow_fields(severity_changed)
 
     def _disable(self, held: Callable[[], None]) -> None:
         """Keep what came for the time when the record is enabled again."""
         self._held = held
         self._alarm_event(AlarmStatus.DISABLE, self.info.diss, time.time())
 
-    def follow_fields(self) -> None:
+    def follow_fields(self, severity_changed: bool = True) -> None:
         """Send an event for every field that has changed."""
         for made in self._made_fields():
-            made.send_if_changed()
+            made.send_if_changed(severity_changed)
 
     def send_to_all(self, mask: int) -> None:
         """Send an event to the monitors of the value and of all fields."""

@@ -23,9 +23,12 @@ from labioc.devices.core._caproto import (
     AlarmSeverity,
     AlarmStatus,
     ChannelType,
+    encode_metadata,
+    encode_values,
     to_latin1,
 )
 from labioc.devices.core.conversion import PutRefused, as_index, as_number, as_numbers, as_text
+from labioc.devices.core.field import Metadata
 from labioc.devices.core.fields import ARRAYS, BINARY, MULTI
 from labioc.devices.core.info import Alarm, RecordInfo
 from labioc.devices.core.pv import PV
@@ -279,6 +282,14 @@ class IntegerArrayPV(_ArrayPV):
     data_type = ChannelType.LONG
     element_type = "LONG"
     dtype = np.int32
+
+    def encode(self, type_name: str) -> tuple[bytes, Any]:
+        """The DBR of this name: integers have no digits behind the point, whatever PREC says."""
+        info = self.info
+        metadata = Metadata(info.egu, 0, (), info.limits)
+        return encode_metadata(type_name, self.alarm_time, metadata), encode_values(
+            type_name, self.value, 0, None
+        )
 
     def _from_numbers(self, numbers: Any) -> Any:
         return np.trunc(numbers)
