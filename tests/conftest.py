@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.ca import Client, Libca
 
 
-def _reserve_port() -> tuple[int, list[socket.socket]]:
+def reserve_port() -> tuple[int, list[socket.socket]]:
     """A port that nobody else gets while the sockets live: they stand beside it, on 127.0.0.2."""
     while True:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -33,8 +33,8 @@ def _reserve_port() -> tuple[int, list[socket.socket]]:
 @pytest.fixture
 def ca_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Environment of servers and clients with a port pair of their own; it holds in this process too."""
-    server, held = _reserve_port()
-    repeater, also_held = _reserve_port()
+    server, held = reserve_port()
+    repeater, also_held = reserve_port()
     environment = {
         "EPICS_CA_ADDR_LIST": "127.255.255.255",
         "EPICS_CA_AUTO_ADDR_LIST": "NO",

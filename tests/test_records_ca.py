@@ -463,15 +463,6 @@ async def test_long_strings(client: Client, libca: Libca) -> None:
             assert bytes((await events.next()).value) == b"y" * 150 + b"\0"
 
 
-async def test_text_as_an_array_of_char(client: Client, libca: Libca) -> None:
-    pv = LongTextPV(info=RecordInfo("waveform"), pvname="T:C", max_length=200)
-    async with serving(pv):
-        post(pv, "x" * 120)
-        channel = await client.connect("T:C")
-        assert (channel.data_type, channel.count) == (ca.ChannelType.CHAR, 200)
-        assert (await libca.get("T:C", as_string=True)).value == "x" * 120
-
-
 async def test_fixed_count_is_padded_with_zeros(client: Client) -> None:
     pv = DoubleArrayPV(info=RecordInfo("waveform"), pvname="T:W", max_length=5)
     async with serving(pv):

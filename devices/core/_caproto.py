@@ -4,7 +4,6 @@ import ctypes
 import math
 import struct
 from collections.abc import Callable, Sequence
-from decimal import ROUND_HALF_UP, Decimal
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -323,9 +322,9 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
     form = _FORMS[type_name]
     native = form.native
     if isinstance(value, str):
-        if native == ChannelType.CHAR:
+        if form.long_string:
             # Archiver Appliance wants the NUL of a long string within the counted elements.
-            return np.frombuffer(to_latin1(value) + b"\0" * form.long_string, np.uint8)
+            return np.frombuffer(to_latin1(value) + b"\0", np.uint8)
         if native == ChannelType.STRING:
             return DbrStringArray([to_latin1(value)[:STRING_BYTES]])
         if native == ChannelType.ENUM:
@@ -356,10 +355,13 @@ def format_number(number: float, prec: int) -> str:
     if prec > 8 or abs(number) > 1e16:
         prec = min(prec, 17)
         return f"{number:{prec + 7}.{prec}e}"
-    if abs(number) > 1e7 or number == 0 or math.isnan(number):
-        return f"{number + 0.0:.{min(prec, 3) if number else prec}f}"
-    # half a digit is rounded away from zero there, to the even digit by Python
-    return str(Decimal(number).quantize(Decimal(1).scaleb(-prec), ROUND_HALF_UP))
+    if not abs(number) <= 1e7:
+        return f"{number:.{min(prec, 3)}f}"
+    # one digit more is cut off there, and then rounded half up
+    whole = int(abs(number))
+    carry, fraction = divmod((int((abs(number) - whole) * 10**prec * 10) + 5) // 10, 10**prec)
+    sign = "-" if number < 0 else ""
+    return f"{sign}{whole + carry}.{fraction:0{prec}d}" if prec else f"{sign}{whole + carry}"
 
 
 def to_latin1(text: str) -> bytes:

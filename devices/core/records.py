@@ -29,7 +29,7 @@ from labioc.devices.core._caproto import (
 )
 from labioc.devices.core.conversion import PutRefused, as_index, as_number, as_numbers, as_text
 from labioc.devices.core.field import Metadata
-from labioc.devices.core.fields import ARRAYS, BINARY, MULTI
+from labioc.devices.core.fields import BINARY, MULTI
 from labioc.devices.core.info import Alarm, RecordInfo
 from labioc.devices.core.pv import PV
 
@@ -213,19 +213,13 @@ class StringPV(PV):
 
 
 class LongTextPV(StringPV):
-    """Text of up to `max_length` bytes.
-
-    lsi, lso: a string of which `X.VAL$` gives the whole, as in the C IOC. waveform: an array of CHAR.
-    """
+    """lsi, lso: text of up to `max_length` bytes, of which `X.VAL$` gives the whole."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `PV`; `max_length` bytes include the NUL."""
         super().__init__(**kwargs)
         self.long_string_max_length = self._max_length
-        if self.info.rtyp in ARRAYS:
-            self.data_type, self.element_type = ChannelType.CHAR, "CHAR"
-        else:
-            self._max_length = 1
+        self._max_length = 1
 
     def _capacity(self) -> int:
         return self.long_string_max_length - 1

@@ -70,10 +70,10 @@ def find(pvdb: Any, pvname: str) -> Found:
         wanted = parse_channel_filter(modifiers.filter_)
     except (ValueError, RecursionError) as error:
         raise KeyError(f"{pvname}: {error}") from None
-    if isinstance(entry, Served):
-        is_text = isinstance(entry.value, str)
-    else:
-        is_text = entry.data_type in (ChannelType.STRING, ChannelType.CHAR)
+    long_strings = (
+        (ChannelType.STRING,) if isinstance(entry, Served) else (ChannelType.STRING, ChannelType.CHAR)
+    )
+    is_text = entry.data_type in long_strings
     as_long_string = caproto.RecordModifiers.long_string in modifiers.modifiers
     if wanted.sync or (as_long_string and not is_text):
         raise KeyError(pvname)

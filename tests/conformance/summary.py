@@ -1,0 +1,3 @@
+"""What the tests say at the end of the run."""
+
+SUMMARY: list[str] = []
