@@ -198,11 +198,6 @@ def test_groups_nest_with_prefixes_and_macros() -> None:
     assert entry.bound.label == "lamps[B].level"
 
 
-def test_each_pv_has_an_alarm_object_of_its_own() -> None:
-    bench = made(a=pv(Bench.count, name="A"), b=pv(Bench.bits, name="B"))
-    assert len({id(record.alarm) for record in bench.pvdb.values()}) == len(bench.pvdb)
-
-
 def test_a_readback_is_read_in_the_shortest_period_of_its_pvs() -> None:
     bench = made(
         a=pv(Bench.temperature, name="A", scan=5),

@@ -69,7 +69,6 @@ def test_caproto_groups_give_names_macros_and_nesting_but_no_common_alarm() -> N
     assert group.a.temperature is group.pvdb["LAB:3:A:TEMP"]
     assert group.b.temperature.pvname == "LAB:3:ZWEI:TEMP"
     assert group.label.long_string_max_length == 80
-    assert len({id(pv.alarm) for pv in group.pvdb.values()}) == 3
     post(group.a.temperature, 1.0)
     assert alarm_of(group.a.temperature) == GOOD
     assert alarm_of(group.b.temperature) == UNDEFINED
@@ -83,7 +82,7 @@ def test_a_pv_is_small() -> None:
     kept = [DoublePV(info=info, pvname=f"P{number}") for number in range(200)]
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert size / len(kept) < 4000
+    assert size / len(kept) < 2000
 
 
 # ---- alarms

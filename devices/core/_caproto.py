@@ -71,28 +71,14 @@ if TYPE_CHECKING:
         STSACK_STRING = 37
         CLASS_NAME = 38
 
-    class ChannelAlarm:
-        """Alarm state of one PV, with its acknowledgement."""
-
-        status: int
-        severity: int
-        must_acknowledge_transient: int
-        severity_to_acknowledge: int
-        _data: dict[str, Any]
-
     class ChannelData:
         """caproto's base of everything that is served as a channel."""
 
         data_type: ChannelType
-        alarm: ChannelAlarm
         max_subscription_backlog: int
         long_string_max_length: int
         _data: dict[str, Any]
         _max_length: int
-
-        def __init__(
-            self, *, value: object, max_length: int, reported_record_type: str, max_subscription_backlog: int
-        ) -> None: ...
 
         @property
         def value(self) -> Any: ...
@@ -133,7 +119,7 @@ if TYPE_CHECKING:
         flags: int
         sub: Any
 else:
-    from caproto import ChannelAlarm, ChannelData, ChannelType
+    from caproto import ChannelData, ChannelType
     from caproto._data import SubscriptionUpdate
     from caproto.server.common import SubscriptionSpec
 
@@ -369,8 +355,10 @@ def to_latin1(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
 
-def special_type(type_name: str, alarm: ChannelAlarm, rtyp: str, text: Callable[[], bytes]) -> Any | None:
-    """The DBRs that hold no value: alarm with acknowledgement, and record type; None for any other type."""
+def special_type(
+    type_name: str, alarm: AlarmTime, acknowledgement: tuple[int, int], rtyp: str, text: Callable[[], bytes]
+) -> Any | None:
+    """The DBRs that are no value: alarm with ACKT and ACKS, and record type; None for any other type."""
     if type_name == "CLASS_NAME":
         name = DBR_TYPES[ChannelType.CLASS_NAME]()
         name.value = to_latin1(rtyp)
@@ -379,8 +367,8 @@ def special_type(type_name: str, alarm: ChannelAlarm, rtyp: str, text: Callable[
         return DBR_TYPES[ChannelType.STSACK_STRING](
             status=alarm.status,
             severity=alarm.severity,
-            ackt=alarm.must_acknowledge_transient,
-            acks=alarm.severity_to_acknowledge,
+            ackt=acknowledgement[0],
+            acks=acknowledgement[1],
             value=text(),
         )
     return None

@@ -99,14 +99,13 @@ class Field(Served):
     """A field of a record: computed from the record whenever it is read."""
 
     def __init__(self, pv: PV, name: str, spec: FieldSpec) -> None:
-        super().__init__(1, pv.info.rtyp)
+        super().__init__(1)
         self._pv = pv
         self._spec = spec
         self.name = name
         self.pvname = f"{pv.pvname}.{name}"
         self.long_string_max_length = spec.size
         self.data_type = _CA_TYPES[spec.dbf]
-        self.alarm = pv.alarm
         self.info = pv.info
         self._sent = None
 
@@ -127,6 +126,11 @@ class Field(Served):
     def alarm_time(self) -> AlarmTime:
         """Alarm and time of the record."""
         return self._pv.alarm_time
+
+    @property
+    def acknowledgement(self) -> tuple[int, int]:
+        """ACKT and ACKS of the record."""
+        return self._pv.acknowledgement
 
     def check_access(self, hostname: str | None, username: str | None) -> AccessRights:
         """Writable if the table says so."""

@@ -36,6 +36,8 @@ class PV(Served):
         on_refused: told why a put failed.
         on_rescan: told that SCAN has changed, or that the record was disabled or enabled.
         message: the text behind an alarm, AMSG.
+        ackt: whether an alarm that has gone must still be acknowledged.
+        acks: the highest severity that nobody has acknowledged.
         last_alarm: the limit or value of the last alarm check, LALM.
         monitored: the value of the last DBE_VALUE event, MLST.
         logged: the value of the last DBE_LOG event, ALST.
@@ -49,6 +51,8 @@ class PV(Served):
     on_refused: Callable[[Exception], None] = staticmethod(lambda error: None)
     on_rescan: Callable[[], None] | None = None
     message = ""
+    ackt = True
+    acks: AlarmSeverity = AlarmSeverity.NO_ALARM
     last_alarm: float | None = None
     monitored: Any
     logged: Any
@@ -71,18 +75,18 @@ class PV(Served):
         record: object = None,
     ) -> None:
         """`max_length` counts elements or bytes; the rest is what `pvproperty` and `PVGroup` hand over."""
-        # PVGroup hands one alarm to all PVs of a group; each PV must have its own, which caproto makes.
-        super().__init__(max_length or 1, info.rtyp)
+        # PVGroup hands one alarm to all PVs of a group; each PV has its own.
+        super().__init__(max_length or 1)
         self.info = self.configured = info
         self.pvname = pvname
         self.group = group
         self.pvspec = pvspec
-        self._data["value"] = self.monitored = self.logged = self.initial
+        self.monitored = self.logged = self.initial
+        self._data = {"value": self.initial}
         self._seconds = self._nanoseconds = 0
         self._advance(time.time())
         # Being undefined at first is nothing to acknowledge.
         self._status, self._severity = AlarmStatus.UDF, info.udfs
-        self.alarm._data["status"], self.alarm._data["severity"] = self._status, self._severity
 
     @property
     def udf(self) -> bool:
@@ -118,6 +122,11 @@ class PV(Served):
     def alarm_time(self) -> AlarmTime:
         """What goes into the DBRs about alarm and time."""
         return AlarmTime(self._status, self._severity, self._seconds, self._nanoseconds)
+
+    @property
+    def acknowledgement(self) -> tuple[int, int]:
+        """ACKT and ACKS."""
+        return int(self.ackt), int(self.acks)
 
     @property
     def is_busy(self) -> bool:
@@ -291,15 +300,14 @@ class PV(Served):
 
     def _acknowledge(self, kind: ChannelType, given: int) -> None:
         """Let a client acknowledge an alarm, or say whether those that have gone must be acknowledged."""
-        data = self.alarm._data
         if kind == ChannelType.PUT_ACKT:
-            if bool(given) == bool(data["must_acknowledge_transient"]):
+            if bool(given) == self.ackt:
                 return
-            data["must_acknowledge_transient"] = int(bool(given))
+            self.ackt = bool(given)
             if not given:
-                data["severity_to_acknowledge"] = min(data["severity_to_acknowledge"], self._severity)
-        elif given >= data["severity_to_acknowledge"]:
-            data["severity_to_acknowledge"] = AlarmSeverity.NO_ALARM
+                self.acks = min(self.acks, self._severity)
+        elif given >= self.acks:
+            self.acks = AlarmSeverity.NO_ALARM
         else:
             return
         self.follow_fields()
@@ -345,7 +353,5 @@ class PV(Served):
 
     def _set_alarm(self, status: AlarmStatus, severity: AlarmSeverity) -> None:
         self._status, self._severity = status, severity
-        data = self.alarm._data
-        data["status"], data["severity"] = status, severity
-        if not data["must_acknowledge_transient"] or severity >= data["severity_to_acknowledge"]:
-            data["severity_to_acknowledge"] = severity
+        if not self.ackt or severity >= self.acks:
+            self.acks = severity

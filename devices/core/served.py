@@ -67,13 +67,12 @@ class Served(ChannelData):
     long_string_max_length = 40
     """Bytes of the text when it is asked for as `X.FIELD$`."""
 
-    def __init__(self, max_length: int, rtyp: str) -> None:
-        super().__init__(
-            value=None,
-            max_length=max_length,
-            reported_record_type=rtyp,
-            max_subscription_backlog=MONITOR_BACKLOG,
-        )
+    # What caproto's own server wants of a channel; its constructor makes much more of it, for every record.
+    max_subscription_backlog = MONITOR_BACKLOG
+    string_encoding = "latin-1"
+
+    def __init__(self, max_length: int) -> None:
+        self._max_length = max_length
         # By the name of the DBR type, so that each type is encoded once per event.
         self._monitors: dict[str, dict[object, tuple[int, EventSink]]] = {}
 
@@ -86,6 +85,16 @@ class Served(ChannelData):
     def alarm_time(self) -> AlarmTime:
         """What goes into the DBRs about alarm and time."""
         raise NotImplementedError
+
+    @property
+    def acknowledgement(self) -> tuple[int, int]:
+        """ACKT and ACKS."""
+        raise NotImplementedError
+
+    @property
+    def reported_record_type(self) -> str:
+        """caproto's name for RTYP."""
+        return self.info.rtyp
 
     @property
     def value_atol(self) -> float:
@@ -122,14 +131,17 @@ class Served(ChannelData):
                     return form.encode(value, self.alarm_time if form.has_time else None), 1
                 except struct.error:
                     pass  # too big for its type: the long way says what becomes of it
-        special = special_type(type_name, self.alarm, self.info.rtyp, self._as_text)
+        special = self._special(type_name)
         if special is not None:
             return bytes(special), 1
         metadata, values = self.encode(type_name)
         return metadata + values.tobytes(), len(values)
 
+    def _special(self, type_name: str) -> Any | None:
+        return special_type(type_name, self.alarm_time, self.acknowledgement, self.info.rtyp, self._as_text)
+
     async def _read(self, data_type: ChannelType) -> tuple[Any, Any]:
-        special = special_type(data_type.name, self.alarm, self.info.rtyp, self._as_text)
+        special = self._special(data_type.name)
         if special is not None:
             return special, b""
         metadata, values = self.encode(data_type.name)
