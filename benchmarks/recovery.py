@@ -24,6 +24,7 @@ from tests.numbered import CHANNELS, INSTRUMENT, MILLION, Numbered, NumberedSimu
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.iocs.core import Host, InstrumentConfig
+from labioc.sim.core.control import execute
 
 TIMEOUT = 1.0
 SCANS = {f"R:{ch}:V": 0.05 for ch in CHANNELS} | {"R:LEVEL": 0.05, "R:SP_RBV": 0.1}
@@ -45,10 +46,7 @@ async def run_instrument(port: int) -> None:
         print(url, flush=True)
         loop = asyncio.get_running_loop()
         while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-            if line.startswith("late="):
-                simulator.faults.delay_next(float(line[5:]))
-            else:
-                simulator.faults.switch(line)
+            execute(simulator, line)
 
 
 async def run_ioc(url: str) -> None:
@@ -164,7 +162,7 @@ async def be_late(instrument: Role, client: Client, watched: dict[str, Events], 
     for events in watched.values():
         events.on_event = note
     since = time.monotonic()
-    instrument.say("late=1.5")
+    instrument.say("fault late=1.5 count=1")
     async with asyncio.timeout(PATIENCE):
         await heard.wait()
     result.told = max(result.told, time.monotonic() - since)
@@ -205,10 +203,10 @@ async def measure(cycles: int) -> list[Result]:
                     killed.wrong += count_wrong(watched, restarted=True)
                 async with watching(client) as watched:
                     since = time.monotonic()
-                    instrument.say("mute")
+                    instrument.say("fault mute")
                     await all_invalid(watched, since, mute)
                     await asyncio.sleep(max(0.0, since + 10 - time.monotonic()))
-                    instrument.say("mute=off")
+                    instrument.say("clear")
                     await all_good(watched, time.monotonic(), mute)
                     mute.wrong += count_wrong(watched)
                 async with watching(client) as watched:

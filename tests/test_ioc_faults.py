@@ -28,27 +28,14 @@ def is_good_and_above(value: int) -> Callable[[Reading], bool]:
     return lambda reading: is_good(reading) and reading.value > value
 
 
-class CutSimulator(NumberedSimulator):
-    """One whose next reply can stop in the middle."""
-
-    cut_next = False
-
-    def handle(self, message: bytes) -> bytes | None:
-        reply = super().handle(message)
-        if self.cut_next and reply is not None and message.startswith(b"V?"):
-            self.cut_next = False
-            return reply[: len(reply) // 2]
-        return reply
-
-
 @pytest.fixture
-def sim() -> CutSimulator:
-    return CutSimulator()
+def sim() -> NumberedSimulator:
+    return NumberedSimulator()
 
 
 @pytest_asyncio.fixture(params=["tcp://127.0.0.1:0", "pty:"])
 async def host(
-    request: pytest.FixtureRequest, sim: CutSimulator, ca_environment: dict[str, str]
+    request: pytest.FixtureRequest, sim: NumberedSimulator, ca_environment: dict[str, str]
 ) -> AsyncIterator[Host]:
     async with sim.serve(request.param) as url, Host([config(url)]) as running:
         yield running
@@ -61,7 +48,7 @@ async def watching(client: Client, *names: str) -> AsyncIterator[list[Events]]:
 
 
 async def test_a_killed_instrument_is_comm_invalid_everywhere_and_comes_back(
-    sim: CutSimulator, client: Client
+    sim: NumberedSimulator, client: Client
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
         first = contextlib.AsyncExitStack()
@@ -86,28 +73,28 @@ async def test_a_killed_instrument_is_comm_invalid_everywhere_and_comes_back(
 
 
 async def test_a_mute_instrument_is_timeout_invalid_everywhere_and_comes_back(
-    host: Host, sim: CutSimulator, client: Client
+    host: Host, sim: NumberedSimulator, client: Client
 ) -> None:
     async with watching(client, *PVS[:6]) as watched:
-        sim.faults.mute = True
+        sim.faults.add("mute")
         for events in watched:
             await events.next(lambda reading: bool(reading.status == AlarmStatus.TIMEOUT))
         with pytest.raises(PutFailed):
             await client.put("T:SP", 99.0)
         assert (await client.get("T:SP")).value == 20.0
-        sim.faults.mute = False
+        sim.faults.clear()
         for events in watched:
             await events.next(is_good)
     assert sim.setpoint == 20.0
 
 
 async def test_no_pv_ever_shows_another_querys_answer_after_late_replies(
-    host: Host, sim: CutSimulator, client: Client
+    host: Host, sim: NumberedSimulator, client: Client
 ) -> None:
     names = [f"T:{channel}:V" for channel in CHANNELS]
     async with watching(client, *names) as watched:
         for seconds in (0.3, 0.26, 0.6, 0.3, 0.9):  # all later than the time-out of 0.25 s
-            sim.faults.delay_next(seconds)
+            sim.faults.add(f"late={seconds} count=1")
             for events in watched:
                 await events.next(is_good_and_above(events.received[-1].value + 20))
         for channel, events in zip(CHANNELS, watched, strict=True):
@@ -119,13 +106,13 @@ async def test_no_pv_ever_shows_another_querys_answer_after_late_replies(
 
 
 async def test_garbage_is_never_shown_as_a_value_and_goes_away(
-    host: Host, sim: CutSimulator, client: Client
+    host: Host, sim: NumberedSimulator, client: Client
 ) -> None:
     async with watching(client, "T:0:V", "T:LEVEL") as watched:
-        sim.faults.garbage = True
+        sim.faults.add("garbage")
         for events in watched:
             await events.next(lambda reading: bool(reading.severity == INVALID))
-        sim.faults.garbage = False
+        sim.faults.clear()
         for events in watched:
             await events.next(is_good)
         assert {reading.value // MILLION for reading in watched[0].received} == {0}
@@ -134,20 +121,20 @@ async def test_garbage_is_never_shown_as_a_value_and_goes_away(
 
 
 async def test_a_reply_cut_in_the_middle_is_read_invalid(
-    host: Host, sim: CutSimulator, client: Client
+    host: Host, sim: NumberedSimulator, client: Client
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
         watched = await stack.enter_async_context(watching(client, *(f"T:{ch}:V" for ch in CHANNELS)))
         cut = asyncio.Event()
         for events in watched:
             events.on_event = lambda reading: cut.set() if reading.status == AlarmStatus.READ else None
-        sim.cut_next = True
+        sim.faults.add("cut only=V? count=1")
         await asyncio.wait_for(cut.wait(), 20)
         for events in watched:
             await events.next(is_good)
 
 
-async def test_not_a_number_is_udf_invalid(host: Host, sim: CutSimulator, client: Client) -> None:
+async def test_not_a_number_is_udf_invalid(host: Host, sim: NumberedSimulator, client: Client) -> None:
     async with client.monitor("T:LEVEL") as events:
         sim.level = math.nan
         await events.next(
@@ -157,7 +144,7 @@ async def test_not_a_number_is_udf_invalid(host: Host, sim: CutSimulator, client
         await events.next(is_good)
 
 
-async def test_each_transition_is_one_event(sim: CutSimulator, client: Client) -> None:
+async def test_each_transition_is_one_event(sim: NumberedSimulator, client: Client) -> None:
     async with contextlib.AsyncExitStack() as stack:
         first = contextlib.AsyncExitStack()
         url = await first.enter_async_context(sim.serve("tcp://127.0.0.1:0"))
@@ -176,7 +163,7 @@ async def test_each_transition_is_one_event(sim: CutSimulator, client: Client) -
 
 
 async def test_an_instrument_that_is_off_at_the_start_is_comm_and_undefined_then_served(
-    sim: CutSimulator, client: Client
+    sim: NumberedSimulator, client: Client
 ) -> None:
     async with sim.serve("tcp://127.0.0.1:0") as url:
         pass
@@ -190,7 +177,7 @@ async def test_an_instrument_that_is_off_at_the_start_is_comm_and_undefined_then
 
 
 async def test_twenty_dead_instruments_do_not_keep_the_living_one_from_its_clients(
-    sim: CutSimulator, client: Client
+    sim: NumberedSimulator, client: Client
 ) -> None:
     async with NumberedSimulator().serve("tcp://127.0.0.1:0") as dead:
         pass
@@ -202,7 +189,7 @@ async def test_twenty_dead_instruments_do_not_keep_the_living_one_from_its_clien
 
 
 async def test_the_wrong_instrument_is_named(
-    sim: CutSimulator, client: Client, caplog: pytest.LogCaptureFixture
+    sim: NumberedSimulator, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with lakeshore336.simulator("").serve("tcp://127.0.0.1:0") as url, Host([config(url)]):
         assert (await client.get("T:LEVEL")).status == AlarmStatus.COMM
@@ -211,11 +198,11 @@ async def test_the_wrong_instrument_is_named(
     assert "LSCI,MODEL336" in text
 
 
-async def test_stopping_with_a_put_under_way_ends(host: Host, sim: CutSimulator, client: Client) -> None:
+async def test_stopping_with_a_put_under_way_ends(host: Host, sim: NumberedSimulator, client: Client) -> None:
     await client.get("T:SP")
-    sim.faults.mute = True
+    sim.faults.add("mute")
     put = asyncio.create_task(client.put("T:SP", 50.0))
     await asyncio.sleep(0)
-    sim.faults.mute = False
+    sim.faults.clear()
     with contextlib.suppress(PutFailed):
         await put

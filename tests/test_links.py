@@ -151,7 +151,7 @@ async def test_a_simulator_that_is_late_by_more_than_the_fence() -> None:
         try:
             await controller.connected()
             asker = Asker(controller.port)
-            simulator.faults.delay_next(0.7)  # the reply and, behind it, the first fences' come late
+            simulator.faults.add("late=0.7 count=1")  # the reply and, behind it, the first fences' come late
             with pytest.raises(ReplyTimeout):
                 await controller.outputs[1].pid.read()
             await asker.until(LinkState.UP)

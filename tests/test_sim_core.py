@@ -21,7 +21,6 @@ from labioc.sim.core import (
     significant,
     string,
 )
-from labioc.sim.core.serving import Connection
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -346,92 +345,3 @@ async def test_a_pty_leaves_no_descriptor_behind() -> None:
         async with Bench().serve("pty:"):
             pass
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-# faults
-
-
-async def test_mute_neither_executes_nor_answers() -> None:
-    bench, sent = Bench(), list[bytes]()
-    connection = Connection(bench, sent.append)
-    connection.feed(b"ADD? 1\nMOT 2")
-    bench.faults.mute = True
-    connection.feed(b",4\nADD? 2\nADD")
-    bench.faults.mute = False
-    connection.feed(b"MOT? 2\n")
-    assert sent == [b"1\r\n", b"+1.50,x   \r\n"]
-    assert list(bench.log) == ["ADD? 1", "MOT? 2"]
-
-
-async def test_mute_keeps_the_connection() -> None:
-    bench = Bench()
-    async with bench.serve("tcp://127.0.0.1:0") as url, connected(url) as client:
-        await exchange(client, b"ADD? 1\n")
-        bench.faults.mute = True
-        async with connected(url):
-            pass
-        bench.faults.mute = False
-        assert await exchange(client, b"ADD? 2\n") == [b"2\r\n"]
-
-
-async def test_late_replies_keep_the_order() -> None:
-    bench = Bench()
-    async with bench.serve("tcp://127.0.0.1:0") as url, connected(url) as client:
-        bench.faults.delay_next(0.02)
-        assert await exchange(client, b"ADD? 1\nADD? 2\nADD? 3\n", 3) == [b"1\r\n", b"2\r\n", b"3\r\n"]
-        bench.faults.delay = 0.001
-        bench.faults.delay_next(0.005, count=2)
-        assert await exchange(client, b"ADD? 4\nADD? 5\nADD? 6\n", 3) == [b"4\r\n", b"5\r\n", b"6\r\n"]
-
-
-async def test_a_late_reply_holds_back_what_follows_on_its_connection_alone() -> None:
-    bench, sent, elsewhere = Bench(), list[bytes](), list[bytes]()
-    connection, other = Connection(bench, sent.append), Connection(bench, elsewhere.append)
-    bench.faults.delay_next(3600.0)
-    connection.feed(b"ADD? 1\nADD? 2\n")
-    other.feed(b"ADD? 3\n")
-    assert (sent, elsewhere) == ([], [b"3\r\n"])
-    assert list(bench.log) == ["ADD? 1", "ADD? 2", "ADD? 3"]
-    connection.close()
-
-
-async def test_garbage_keeps_length_and_terminator() -> None:
-    bench = Bench()
-    async with bench.serve("tcp://127.0.0.1:0") as url, connected(url) as client:
-        bench.faults.garbage = True
-        for _ in range(50):
-            [reply] = await exchange(client, b"MOT? 1\n")
-            assert len(reply) == len("+1.50,x   \r\n")
-            assert reply.endswith(b"\r\n")
-            assert max(reply) > 0x7F
-        bench.faults.garbage = False
-        assert await exchange(client, b"ADD? 1\n") == [b"1\r\n"]
-
-
-async def test_disconnect_cuts_every_connection_and_lets_clients_come_back() -> None:
-    bench = Bench()
-    async with bench.serve("tcp://127.0.0.1:0") as url:
-        async with connected(url) as one, connected(url) as two:
-            await exchange(one, b"ADD? 1\n")
-            await exchange(two, b"ADD? 1\n")
-            bench.faults.disconnect()
-            for reader, _ in (one, two):
-                with contextlib.suppress(ConnectionError):
-                    assert await asyncio.wait_for(reader.read(), 10) == b""
-        async with connected(url) as again:
-            assert await exchange(again, b"ADD? 2\n") == [b"2\r\n"]
-
-
-def test_faults_from_text() -> None:
-    faults = Faults.parse("delay=0.02, garbage")
-    assert (faults.delay, faults.garbage, faults.mute) == (0.02, True, False)
-    faults.switch("garbage=off")
-    faults.switch("mute")
-    assert (faults.garbage, faults.mute) == (False, True)
-    assert Faults.parse("").delay == 0.0
-
-
-@pytest.mark.parametrize("text", ["smoke", "delay", "delay=x", "delay=-1", "delay=inf", "mute=maybe"])
-def test_a_fault_that_does_not_exist_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        Faults.parse(text)

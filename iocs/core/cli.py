@@ -1,4 +1,4 @@
-"""The command line: ``labioc run | sim | list | describe | demo | get | put | monitor``."""
+"""The command line: ``labioc run | sim | fault-proxy | list | describe | demo | get | put | monitor``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from labioc.devices.core import Alarm
 from labioc.devices.core.table import HEADINGS, describe
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.links import check_present
-from labioc.sim.core import Simulator
+from labioc.sim.core import Simulator, serve_control
 
+from .fault_proxy import FaultProxy
 from .host import Host
 from .instrument import Instrument, InstrumentConfig, find_instrument, instrument_names
 
@@ -114,10 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     sim.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
     sim.add_argument("--variant", default="", help="the variant of the instrument")
     sim.add_argument("--speed", type=_positive, default=1.0, help="simulated seconds for each real second")
-    sim.add_argument(
-        "--fault", default="", metavar="FAULTS", help="what goes wrong, such as mute or delay=0.02,garbage"
-    )
+    _add_faults(sim)
     _add_verbosity(sim)
+
+    proxy = commands.add_parser(
+        "fault-proxy", help="let the line to an instrument go wrong", allow_abbrev=False
+    )
+    proxy.set_defaults(command=_fault_proxy)
+    proxy.add_argument("target", metavar="URL", help="where the instrument is, as for labioc run --connect")
+    at = proxy.add_mutually_exclusive_group()
+    at.add_argument(
+        "--listen", type=_port_number, default=0, metavar="PORT", help="TCP port (default: a free one)"
+    )
+    at.add_argument("--pty", action="store_true", help="serve a pseudo-terminal instead of a TCP port")
+    proxy.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
+    proxy.add_argument(
+        "--eol", type=_bytes, default=b"\n", help=r"what ends a reply, such as '\r\n' (default: \n)"
+    )
+    proxy.add_argument(
+        "--command-eol", type=_bytes, default=b"", help="what ends a command (default: as --eol)"
+    )
+    _add_faults(proxy)
+    _add_verbosity(proxy)
 
     listing = commands.add_parser("list", help="list the instruments", allow_abbrev=False)
     listing.set_defaults(command=_list)
@@ -153,6 +172,27 @@ def _parser() -> argparse.ArgumentParser:
         )
         client.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
     return parser
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        help="what goes wrong, such as mute or 'late=0.5 share=2%% only=KRDG?'; repeatable, see docs/faults.md",
+    )
+    parser.add_argument(
+        "--control",
+        metavar="PATH|PORT",
+        help="a socket where faults are switched: a file of this user alone, or a TCP port on loopback",
+    )
+
+
+def _bytes(text: str) -> bytes:
+    made = text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
+    if not made:
+        raise argparse.ArgumentTypeError("a terminator has one byte at least")
+    return made
 
 
 def _port_number(text: str) -> int:
@@ -308,15 +348,31 @@ def _sim(args: argparse.Namespace) -> None:
 async def _simulate(args: argparse.Namespace, instrument: Instrument) -> None:
     simulator = _simulator(instrument, args.variant)
     simulator.clock.speed = args.speed
+    await _serve_faulty(simulator, args, args.port, f"{instrument.name} simulator")
+
+
+async def _serve_faulty(
+    faulty: Simulator | FaultProxy, args: argparse.Namespace, port: int, what: str
+) -> None:
     try:
-        for fault in filter(None, args.fault.split(",")):
-            simulator.faults.switch(fault)
+        faulty.faults.add(*args.fault)
     except ValueError as error:
         raise _Failure(str(error)) from None
-    with _stop_signals() as stop:
-        async with simulator.serve("pty:" if args.pty else f"tcp://{args.host}:{args.port}") as url:
-            print(f"{instrument.name} simulator at {url}", flush=True)
-            await stop.wait()
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        at = "pty:" if args.pty else f"tcp://{args.host}:{port}"
+        where = await stack.enter_async_context(faulty.serve(at))
+        said = [f"{what} at {where}"]
+        if args.control is not None:
+            said.append(f"control at {await stack.enter_async_context(serve_control(faulty, args.control))}")
+        print("\n".join(said), flush=True)
+        await stop.wait()
+
+
+def _fault_proxy(args: argparse.Namespace) -> None:
+    check_present(args.target)
+    proxy = FaultProxy(args.target, eol=args.eol, command_eol=args.command_eol)
+    asyncio.run(_serve_faulty(proxy, args, args.listen, f"fault proxy to {args.target}"))
 
 
 def _simulator(instrument: Instrument, variant: str) -> Simulator:

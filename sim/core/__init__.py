@@ -1,7 +1,8 @@
 """What every simulator stands on: the command table, clock, servers and faults."""
 
 from .clock import Clock
-from .faults import Faults
+from .control import serve_control
+from .faults import Fault, Faults
 from .lines import (
     Command,
     Field,
@@ -21,6 +22,7 @@ from .simulator import Simulator
 __all__ = [
     "Clock",
     "Command",
+    "Fault",
     "Faults",
     "Field",
     "LineSimulator",
@@ -31,6 +33,7 @@ __all__ = [
     "Simulator",
     "integer",
     "real",
+    "serve_control",
     "significant",
     "string",
     "word",

@@ -222,6 +222,11 @@ class LineSimulator(Simulator):
             return None
         return (self.chain or "").join(replies).encode("latin-1") + self.terminator_out
 
+    def refusal(self, message: bytes) -> bytes | None:
+        """Refuse a line whatever it says."""
+        reply = self.refused(OutOfRangeError("a fault"))
+        return None if reply is None else reply.encode("latin-1") + self.terminator_out
+
     def _replies(self, message: bytes) -> Iterator[str]:
         line = message.decode("latin-1")
         too_long = len(line) > self.max_line

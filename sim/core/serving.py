@@ -4,96 +4,34 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 import tty
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Protocol, cast
+from collections.abc import AsyncIterator, Callable
+from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-from .faults import Faults
+from .connection import Connection, Instrument
+from .faults import FIN, RST
 
 _PTY_BACKLOG = 1 << 16
 
 
-class Instrument(Protocol):
-    """What a server needs to know of a simulator."""
-
-    faults: Faults
-    terminator_out: bytes
-    max_clients: int | None
-    serial_line: dict[str, int | str]
-
-    def split(self, buffer: bytearray) -> Iterator[bytes]:
-        """Take the complete messages out of the buffer."""
-
-    def receive(self, message: bytes) -> bytes | None:
-        """Execute a message and return the reply with its terminator, or None for silence."""
-
-
-class Connection:
-    """One client's byte stream: requests in, replies out, in their order, on time or late."""
-
-    def __init__(self, instrument: Instrument, write: Callable[[bytes], None]) -> None:
-        """Serve `instrument` to the client that `write` sends to."""
-        self._instrument = instrument
-        self._write = write
-        self._buffer = bytearray()
-        self._late: deque[tuple[float, bytes]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def feed(self, data: bytes) -> None:
-        """Take what the client sent."""
-        instrument, faults = self._instrument, self._instrument.faults
-        if faults.mute:
-            self._buffer.clear()
-            return
-        self._buffer += data
-        prompt: list[bytes] = []
-        for message in instrument.split(self._buffer):
-            reply = instrument.receive(message)
-            if reply is None:
-                continue
-            reply = faults.spoil(reply, instrument.terminator_out)
-            delay = faults.next_delay()
-            if delay or self._late:
-                ready = self._late[-1][0] if self._late else self._loop.time()
-                self._late.append((ready + delay, reply))
-            else:
-                prompt.append(reply)
-        if prompt:
-            self._write(b"".join(prompt))
-        if self._late and self._timer is None:
-            self._timer = self._loop.call_at(self._late[0][0], self._send_late)
-
-    def close(self) -> None:
-        """Forget what was to be sent."""
-        self._late.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _send_late(self) -> None:
-        self._timer = None
-        _, reply = self._late.popleft()
-        if not self._instrument.faults.mute:
-            self._write(reply)
-        if self._late:
-            self._timer = self._loop.call_at(self._late[0][0], self._send_late)
+Connect = Callable[[Instrument, Callable[[bytes], None], Callable[[str], None]], Connection]
+"""Makes the connection to a client: the instrument, what sends to the client, what hangs up."""
 
 
 @contextlib.asynccontextmanager
-async def serve(instrument: Instrument, url: str) -> AsyncIterator[str]:
+async def serve(instrument: Instrument, url: str, connect: Connect = Connection) -> AsyncIterator[str]:
     """Serve an instrument at "tcp://host:port" or "pty:" and yield the URL to connect to.
 
-    Port 0 takes a free one. Raises ValueError for another kind of URL, OSError if the
-    port can't be had.
+    `connect` makes the connection to each client. Port 0 takes a free one. Raises ValueError
+    for another kind of URL, OSError if the port can't be had.
     """
     parts = urlsplit(url)
     if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
-        served = _serve_tcp(instrument, parts.hostname, parts.port)
+        served = _serve_tcp(instrument, parts.hostname, parts.port, connect)
     elif url == "pty:":
-        served = _serve_pty(instrument)
+        served = _serve_pty(instrument, connect)
     else:
         raise ValueError(f"{url!r}: a simulator is served at tcp://<host>:<port> or pty:")
     async with served as address:
@@ -101,9 +39,10 @@ async def serve(instrument: Instrument, url: str) -> AsyncIterator[str]:
 
 
 class _TcpClient(asyncio.Protocol):
-    def __init__(self, instrument: Instrument, clients: set["_TcpClient"]) -> None:
+    def __init__(self, instrument: Instrument, clients: set["_TcpClient"], connect: Connect) -> None:
         self._instrument = instrument
         self._clients = clients
+        self._connect = connect
         self._transport: asyncio.Transport | None = None
         self._connection: Connection | None = None
 
@@ -114,7 +53,7 @@ class _TcpClient(asyncio.Protocol):
             transport.close()
             return
         self._transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = Connection(self._instrument, self._transport.write)
+        self._connection = self._connect(self._instrument, self._transport.write, self._end)
         self._clients.add(self)
         self._instrument.faults.connections.add(self)
 
@@ -134,10 +73,25 @@ class _TcpClient(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
 
-    def drop(self) -> None:
+    def drop(self, how: str = FIN) -> None:
         if self._transport is not None:
+            if how == RST:
+                self._reset_at_close(self._transport)
             self._transport.abort()
         self._forget()
+
+    def _end(self, how: str) -> None:
+        # a graceful close lets out what was sent before; a reset is for drop(), which waits for nothing
+        if how == FIN and self._transport is not None:
+            self._transport.close()
+            self._forget()
+        else:
+            self.drop(how)
+
+    @staticmethod
+    def _reset_at_close(transport: asyncio.Transport) -> None:
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def _forget(self) -> None:
         self._clients.discard(self)
@@ -148,36 +102,90 @@ class _TcpClient(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def _serve_tcp(instrument: Instrument, host: str, port: int) -> AsyncIterator[str]:
+async def _serve_tcp(instrument: Instrument, host: str, port: int, connect: Connect) -> AsyncIterator[str]:
     clients: set[_TcpClient] = set()
+    listener = _Listener(lambda: _TcpClient(instrument, clients, connect), instrument)
     try:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: _TcpClient(instrument, clients), host, port, reuse_address=True
-        )
+        port = await listener.open(host, port)
     except OSError as error:
         what = f"{type(instrument).__name__} can't be served at tcp://{host}:{port}"
         raise OSError(error.errno, f"{what}: {error.strerror}") from error
+    instrument.faults.watchers.add(listener.update)
     try:
-        port = server.sockets[0].getsockname()[1]
+        listener.update()
         yield f"tcp://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
-        server.close()
+        instrument.faults.watchers.discard(listener.update)
+        listener.close()
         for client in list(clients):
             client.drop()
-        await server.wait_closed()
+        await listener.wait_closed()
+
+
+class _Listener:
+    """A listening port that a fault closes, so that connections are refused, and opens again."""
+
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], instrument: Instrument) -> None:
+        self._protocol = protocol
+        self._instrument = instrument
+        self._loop = asyncio.get_running_loop()
+        self._names: list[tuple[socket.AddressFamily, tuple[str, int]]] = []
+        self._opening: dict[asyncio.Task[None], socket.socket] = {}
+        self._servers: list[asyncio.Server] = []
+        self._is_open = True
+
+    async def open(self, host: str, port: int) -> int:
+        """Listen, and return the port."""
+        server = await self._loop.create_server(self._protocol, host, port, reuse_address=True)
+        self._servers.append(server)
+        self._names = [(sock.family, sock.getsockname()) for sock in server.sockets]
+        return self._names[0][1][1]
+
+    def update(self) -> None:
+        """Listen, or don't, as the faults say."""
+        if self._instrument.faults.refusing:
+            self.close()
+        elif not self._is_open:
+            self._is_open = True
+            # it listens before this returns: whoever connects from now on is not refused
+            for sock in [socket.create_server(name, family=family) for family, name in self._names]:
+                task = self._loop.create_task(self._accept(sock))
+                self._opening[task] = sock
+                task.add_done_callback(self._opening.pop)
+
+    def close(self) -> None:
+        self._is_open = False
+        for server in self._servers:
+            server.close()
+        for task, sock in self._opening.items():
+            task.cancel()
+            sock.close()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for server in self._servers:
+            await server.wait_closed()
+
+    async def _accept(self, sock: socket.socket) -> None:
+        # without a pause between the two steps, so that close() always finds what there is
+        server = await self._loop.create_server(self._protocol, sock=sock, start_serving=False)
+        self._servers.append(server)
+        await server.start_serving()
 
 
 @contextlib.asynccontextmanager
-async def _serve_pty(instrument: Instrument) -> AsyncIterator[str]:
+async def _serve_pty(instrument: Instrument, connect: Connect) -> AsyncIterator[str]:
     master, slave = os.openpty()
     try:
         # The server's own slave descriptor keeps the terminal alive and raw while no client has it open.
         tty.setraw(slave)
         os.set_blocking(master, False)
-        terminal = _Terminal(instrument, master)
+        terminal = _Terminal(instrument, master, connect)
+        instrument.faults.connections.add(terminal)
         try:
             yield f"serial://{os.ttyname(slave)}?{urlencode(instrument.serial_line)}"
         finally:
+            instrument.faults.connections.discard(terminal)
             terminal.close()
     finally:
         os.close(master)
@@ -185,12 +193,16 @@ async def _serve_pty(instrument: Instrument) -> AsyncIterator[str]:
 
 
 class _Terminal:
-    def __init__(self, instrument: Instrument, master: int) -> None:
+    def __init__(self, instrument: Instrument, master: int, connect: Connect) -> None:
         self._master = master
         self._unsent = bytearray()
-        self._connection = Connection(instrument, self._write)
+        self._connection = connect(instrument, self._write, self.drop)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(master, self._read)
+
+    def drop(self, how: str = FIN) -> None:
+        """Lose what was still to be sent: a line has no connection."""
+        self._connection.close()
 
     def close(self) -> None:
         self._loop.remove_reader(self._master)

@@ -1,12 +1,13 @@
 """The base of every simulator: a world in simulated time, and messages that are answered."""
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from .clock import Clock
-from .faults import Faults
+from .faults import RST, Fault, Faults
 from .serving import serve
 
 
@@ -29,10 +30,21 @@ class Simulator:
     longest_gap: ClassVar[float] = 3600.0
     """Simulated seconds that are caught up at most: a longer time without a message counts as this."""
 
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember how it was made, for `power_cycle()`."""
+        made = super().__new__(cls)
+        made._made_with = args, kwargs
+        return made
+
     def __init__(self, *, clock: Clock | None = None, faults: Faults | None = None) -> None:
         """Make an instrument that lives by `clock` (real time if not given)."""
         self.clock = clock or Clock()
         self.faults = faults or Faults()
+        for kind, hook, what in _HOOKS:
+            if getattr(type(self), hook) is getattr(Simulator, hook):
+                self.faults.exclude(kind, f"{type(self).__name__} has no {what}")
         self.log: deque[str] = deque(maxlen=10_000)
         """The latest commands that were received, oldest first."""
         self._simulated = self.clock.now()
@@ -72,3 +84,41 @@ class Simulator:
 
     def advance(self, dt: float) -> None:
         """Let `dt` simulated seconds pass in the world; a world that doesn't change needs none."""
+
+    # what the faults need to know of the protocol
+
+    def power_cycle(self) -> None:
+        """Lose what it loses without power: everything, unless a subclass says what stays."""
+        args, kwargs = self._made_with
+        clock, faults, log = self.clock, self.faults, self.log
+        type(self).__init__(self, *args, **kwargs)
+        self.clock, self.faults, self.log = clock, faults, log
+        self._simulated = clock.now()
+
+    def restart(self, off: float = 0.0) -> None:
+        """Switch off and on: connections break, state is lost; for `off` real seconds nothing answers."""
+        self.faults.disconnect(RST)
+        self.power_cycle()
+        if off:
+            gone = Fault("mute"), Fault("refuse-connections")
+            self.faults.add(*gone)
+            asyncio.get_running_loop().call_later(off, self.faults.remove, *gone)
+
+    def refusal(self, message: bytes) -> bytes | None:
+        """Return what the instrument says to a message that it refuses, or None for silence."""
+        raise NotImplementedError
+
+    def wrong_address(self, reply: bytes) -> bytes:
+        """Return the reply as if another address had answered."""
+        raise NotImplementedError
+
+    def wrong_checksum(self, reply: bytes) -> bytes:
+        """Return the reply with a checksum that doesn't fit."""
+        raise NotImplementedError
+
+
+_HOOKS = (
+    ("refuse", "refusal", "refusal of its own; give the text, as in refuse=ERR"),
+    ("wrong-address", "wrong_address", "address in its replies"),
+    ("wrong-checksum", "wrong_checksum", "checksum in its replies"),
+)
