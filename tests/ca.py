@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import socket
+import struct
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -45,8 +46,15 @@ class GetFailed(Exception):
     """Raised when the server answers a read with an error."""
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop go on until the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+
+
 class PutFailed(Exception):
-    """Raised when the server refuses a put; `status` is the ECA code's name."""
+    """Raised when the server refuses a put, or a get; `status` is the ECA code's name."""
 
     def __init__(self, status: str, message: str = "") -> None:
         super().__init__(f"{status} {message}")
@@ -303,6 +311,87 @@ class Client:
             channel.circuit.forget(request.subscriptionid)
             if not channel.circuit.closed.is_set() and not channel.is_cleared:
                 channel.circuit.send(channel.channel.unsubscribe(request.subscriptionid))
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message as it goes over the wire."""
+
+    command: int
+    kind: int = 0
+    count: int = 0
+    first: int = 0
+    second: int = 0
+    payload: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        payload = self.payload.ljust(len(self.payload) + 7 & ~7, b"\0")
+        return (
+            _HEADER.pack(self.command, len(payload), self.kind, self.count, self.first, self.second) + payload
+        )
+
+
+_HEADER = struct.Struct(">HHHHII")
+
+
+class Raw:
+    """A bare connection, for what no client should send; an async context manager.
+
+    `local` is the address that it comes from, `host` the name that it claims.
+    """
+
+    def __init__(self, port: int, local: str = "127.0.0.1", host: str = "testhost") -> None:
+        self._port = port
+        self._local = local
+        self._host = host
+        self._cids = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        self.reader, self.writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(self._local, 0)
+        )
+        self.send(Message(0, count=13), Message(21, payload=self._host.encode() + b"\0"))
+        assert (await self.receive()).command == 0
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+    def send(self, *messages: Message) -> None:
+        """Send messages in one piece."""
+        self.writer.write(b"".join(map(bytes, messages)))
+
+    async def receive(self) -> Message:
+        """The next message. Raises asyncio.IncompleteReadError at the end of the connection."""
+        async with asyncio.timeout(PATIENCE):
+            header = await self.reader.readexactly(_HEADER.size)
+            command, size, kind, count, first, second = _HEADER.unpack(header)
+            if size == 0xFFFF:
+                size, count = struct.unpack(">II", await self.reader.readexactly(8))
+            return Message(command, kind, count, first, second, await self.reader.readexactly(size))
+
+    async def ask(self, *messages: Message) -> Message:
+        """Send, and receive the next message."""
+        self.send(*messages)
+        return await self.receive()
+
+    async def create(self, name: str) -> tuple[int, int]:
+        """Open a channel: its number at the server, and the client's rights."""
+        rights = await self.ask(Message(18, 0, 0, next(self._cids), 13, name.encode() + b"\0"))
+        return (await self.receive()).second, rights.second
+
+    async def closed(self) -> bytes:
+        """What came before the server closed the connection."""
+        received = b""
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                while piece := await self.reader.read(1 << 16):
+                    received += piece
+        return received
 
 
 def _reading(command: Any) -> Reading:

@@ -127,6 +127,7 @@ else:
     AlarmStatus = caproto.AlarmStatus
 
 DBE_VALUE, DBE_LOG, DBE_ALARM, DBE_PROPERTY = 1, 2, 4, 8
+READ, READ_WRITE = AccessRights.READ, AccessRights.READ | AccessRights.WRITE
 
 MAX_STATES = 16
 STRING_BYTES = 39
@@ -322,6 +323,12 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
         return np.array((value,), _DTYPES[native])
     with np.errstate(invalid="ignore", over="ignore"):
         return np.atleast_1d(np.asarray(value)).astype(_DTYPES[native])
+
+
+def join_dbr(metadata: bytes, values: Any) -> bytes:
+    """The DBR of metadata and values as they are encoded, with one copy of an array."""
+    raw: Any = values if isinstance(values, np.ndarray) else values.tobytes()
+    return b"".join((metadata, raw))
 
 
 def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from labioc.devices.core._caproto import (
+    READ,
     SCALAR_FORMS,
     AccessRights,
     AlarmTime,
@@ -18,6 +19,7 @@ from labioc.devices.core._caproto import (
     decode_metadata,
     encode_metadata,
     encode_values,
+    join_dbr,
     special_type,
 )
 
@@ -108,7 +110,7 @@ class Served(ChannelData):
 
     def check_access(self, hostname: str | None, username: str | None) -> AccessRights:
         """What this client may do."""
-        return AccessRights.READ
+        return READ
 
     def encode(self, type_name: str) -> tuple[bytes, Any]:
         """Metadata and values as the DBR type of this name. Raises ValueError if there is no conversion."""
@@ -135,7 +137,7 @@ class Served(ChannelData):
         if special is not None:
             return bytes(special), 1
         metadata, values = self.encode(type_name)
-        return metadata + values.tobytes(), len(values)
+        return join_dbr(metadata, values), len(values)
 
     def _special(self, type_name: str) -> Any | None:
         return special_type(type_name, self.alarm_time, self.acknowledgement, self.info.rtyp, self._as_text)

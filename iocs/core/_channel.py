@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from labioc.devices.core._caproto import ChannelType, SubscriptionSpec, dbr_sizes
+from labioc.devices.core._caproto import ChannelType, SubscriptionSpec, dbr_sizes, join_dbr
 from labioc.devices.core.served import EventSink, Served
 from labioc.iocs.core._caproto import NO_FILTER, Found, encode_stock, filtered, stamped_now
-from labioc.iocs.core._messages import Command, Status, header, message
+from labioc.iocs.core._messages import BIG, Command, Status, header, message
 
 log = logging.getLogger("labioc.ca")
 
@@ -67,7 +67,7 @@ class Channel:
             values = filtered(self.channel_filter, values, monitor, flags)
             if values is None:
                 return None
-            dbr, count = metadata + values.tobytes(), len(values)
+            dbr, count = join_dbr(metadata, values), len(values)
         return stamped_now(type_name, dbr) if self.channel_filter.ts else dbr, count
 
 
@@ -165,11 +165,16 @@ def refusal_to_read(channel: Channel, kind: int, count: int, may_read: int) -> S
     return Status.BADCOUNT if count > max(channel.count, MAX_EXTRA_ELEMENTS) else Status.NORMAL
 
 
-def read_answer(command: int, first: int, kind: int, wanted: int, ioid: int, dbr: bytes, count: int) -> bytes:
+def read_answer(
+    command: int, first: int, kind: int, wanted: int, ioid: int, dbr: bytes, count: int
+) -> tuple[bytes, ...]:
     """The answer to a get: with as many elements as there are if `wanted` is 0."""
     if wanted and wanted != count:
         dbr, count = _resized(kind, dbr, count, wanted), wanted
-    return message(command, kind, count, first, ioid, dbr)
+    if len(dbr) < BIG:
+        return (message(command, kind, count, first, ioid, dbr),)
+    padding = -len(dbr) & 7
+    return header(command, len(dbr) + padding, kind, count, first, ioid), dbr, bytes(padding)
 
 
 def failed_dbr(command: int, kind: int, status: Status, ident: int) -> bytes:

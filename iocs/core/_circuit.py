@@ -7,7 +7,6 @@ monitors only the newest event is kept.
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,7 @@ MAX_PUTS = 256
 """Puts of one client that run at once; it isn't read from while it has as many."""
 READ_AFTER_PUT_SECONDS = 0.25
 CLOSE_SECONDS = 5.0
+MAX_SHOWN = 40
 
 _WRITES = (Command.WRITE, Command.WRITE_NOTIFY)
 _READ, _WRITE = int(AccessRights.READ), int(AccessRights.WRITE)
@@ -60,13 +60,6 @@ _READ_NOTIFY = int(Command.READ_NOTIFY)
 _Request = tuple[int, int, int, int, int, int]
 """A header: command, payload size, type, count, sid, ioid."""
 _ECHO = HEADER.pack(Command.ECHO, 0, 0, 0, 0, 0)
-
-
-def _start_put(put: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Start a put in a task; at once where Python can do that, which saves a turn of the event loop."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(put, eager_start=True)
-    return asyncio.create_task(put)
 
 
 class _Malformed(Exception):
@@ -88,11 +81,11 @@ class Circuit(asyncio.BufferedProtocol):
         self.user: str | None = None
         self.host: str | None = None
         self.address = ("", 0)
+        self.is_open = False
         self.silence = 0
         """How often the server has looked since the client was last heard."""
         self.channels: dict[int, Channel] = {}
         self._last_sid = 0
-        self._is_open = False
         self._received = bytearray()
         self._wanted = HEADER.size
         self._skip = 0
@@ -101,7 +94,8 @@ class Circuit(asyncio.BufferedProtocol):
         self._busy = 0
         """Puts, and reads that wait for one."""
         self._puts_of: dict[Any, set[asyncio.Task[None]]] = {}
-        self._has_new_put = False
+        self._unstarted = 0
+        """Puts whose tasks have not had their first step."""
         self._handlers: dict[int, Callable[..., None]] = {
             Command.READ_NOTIFY: self._read_notify,
             Command.WRITE: self._write,
@@ -122,7 +116,7 @@ class Circuit(asyncio.BufferedProtocol):
         }
 
     def __str__(self) -> str:
-        return f"{self.user or '?'}@{self.host or '?'} ({self.address[0]}:{self.address[1]})"
+        return f"{_shown(self.user)}@{_shown(self.host)} ({self.address[0]}:{self.address[1]})"
 
     # The connection
 
@@ -132,13 +126,15 @@ class Circuit(asyncio.BufferedProtocol):
         self._transport = transport
         self._out = Outbox(transport, self._server.flusher, self._statistics)
         self.address = transport.get_extra_info("peername")[:2]
-        self._is_open = True
+        self.is_open = True
         self._server.circuits.add(self)
         self._statistics.clients += 1
 
     def connection_lost(self, error: Exception | None) -> None:
         """End all channels. Puts go on: who puts and leaves wants the put."""
         self._release()
+        self._server.circuits.discard(self)
+        self._statistics.clients -= 1
 
     def close(self) -> None:
         """End it within a bounded time; what has been answered is sent if the client takes it."""
@@ -152,11 +148,9 @@ class Circuit(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def _release(self) -> None:
-        if not self._is_open:
+        if not self.is_open:
             return
-        self._is_open = False
-        self._server.circuits.discard(self)
-        self._statistics.clients -= 1
+        self.is_open = False
         for channel in list(self.channels.values()):
             self._forget(channel)
         self._out.clear()
@@ -190,7 +184,7 @@ class Circuit(asyncio.BufferedProtocol):
         at = handled = 0
         must_wait = False
         try:
-            while self._is_open:
+            while self.is_open:
                 body = at + HEADER.size
                 if self._skip or len(data) < body:
                     skipped = min(self._skip, len(data) - at)
@@ -212,7 +206,7 @@ class Circuit(asyncio.BufferedProtocol):
                     or handled >= MAX_REQUESTS_AT_ONCE
                     or self._busy >= MAX_PUTS
                     # What comes after a put sees what it does, unless that takes time.
-                    or (self._has_new_put and command not in _WRITES)
+                    or (self._unstarted > 0 and command not in _WRITES)
                 )
                 if must_wait:
                     break
@@ -242,13 +236,18 @@ class Circuit(asyncio.BufferedProtocol):
             self.abort()
             return
         del data[:at]
-        if must_wait != self._is_paused and self._is_open:
+        if must_wait != self._is_paused and self.is_open:
             self._is_paused = must_wait
             (self._transport.pause_reading if must_wait else self._transport.resume_reading)()
         if handled >= MAX_REQUESTS_AT_ONCE:
             self._turn_soon()
-        if not self._has_new_put:
+        if not self._unstarted:
             self._out.flush()
+
+    def _put_has_started(self) -> None:
+        self._unstarted -= 1
+        if not self._unstarted:
+            self._turn()
 
     def _is_welcome(self, command: int, size: int, kind: int, count: int, sid: int, ioid: int) -> bool:
         """Whether to receive a request with so many bytes; if not, the client has been told."""
@@ -287,8 +286,8 @@ class Circuit(asyncio.BufferedProtocol):
 
     def _turn(self) -> None:
         """Go on with what had to wait."""
-        self._turn_is_due = self._has_new_put = False
-        if self._is_open:
+        self._turn_is_due = False
+        if self.is_open:
             self._out.flush()
             if self._is_paused:
                 self._work()
@@ -388,7 +387,7 @@ class Circuit(asyncio.BufferedProtocol):
             else:
                 assert made is not None
                 first = 1 if command == _READ_NOTIFY else channel.cid
-                self._out.answer(read_answer(command, first, kind, count, ioid, *made))
+                self._out.answer(*read_answer(command, first, kind, count, ioid, *made))
                 return
         self._refuse_read(channel, command, kind, count, ioid, status)
 
@@ -407,7 +406,7 @@ class Circuit(asyncio.BufferedProtocol):
                 status = Status.GETFAIL
             else:
                 first = 1 if command == _READ_NOTIFY else channel.cid
-                self._out.answer(read_answer(command, first, kind, count, ioid, *made))
+                self._out.answer(*read_answer(command, first, kind, count, ioid, *made))
                 return
         self._refuse_read(channel, command, kind, count, ioid, status)
 
@@ -501,7 +500,7 @@ class Circuit(asyncio.BufferedProtocol):
     def _done(self) -> None:
         """The end of a put, and of each coroutine of `_run`."""
         self._busy -= 1
-        if self._is_open:
+        if self.is_open:
             self._turn_soon()
 
     def _write(self, command: int, kind: int, count: int, first: int, second: int, payload: bytes) -> None:
@@ -519,32 +518,31 @@ class Circuit(asyncio.BufferedProtocol):
             return
         # A task for each put: tasks start in the order of their making, so puts reach the putter in order.
         self._busy += 1
-        task = _start_put(self._put(channel, data, request))
-        if not task.done():
-            self._server.tasks.add(task)
-            self._puts_of.setdefault(channel.entry, set()).add(task)
-            self._has_new_put = True
-            self._turn_soon()
+        task = self._loop.create_task(self._put(channel, data, request))
+        self._server.tasks.add(task)
+        self._puts_of.setdefault(channel.entry, set()).add(task)
+        self._unstarted += 1
+        self._server.flusher.is_due = True
+        self._loop.call_soon(self._put_has_started)
 
     async def _put(self, channel: Channel, data: Any, request: _Request) -> None:
         status, text = Status.NORMAL, ""
         try:
             await write(channel.entry, data, TYPES[request[2]], self.user, self.host, self.address)
         except Exception as failure:
-            status, text = Status.PUTFAIL, str(failure)
+            status, text = Status.PUTFAIL, str(failure) or repr(failure)
             expected = is_expected(failure)
             level = logging.INFO if expected else logging.ERROR
-            log.log(level, "%s: put by %s failed: %s", channel.name, self, failure, exc_info=not expected)
+            log.log(level, "%s: put by %s failed: %s", channel.name, self, text, exc_info=not expected)
         finally:
             task: Any = asyncio.current_task()
             self._server.tasks.discard(task)
-            puts = self._puts_of.get(channel.entry)
-            if puts is not None:
-                puts.discard(task)
-                if not puts:
-                    del self._puts_of[channel.entry]
+            puts = self._puts_of[channel.entry]
+            puts.discard(task)
+            if not puts:
+                del self._puts_of[channel.entry]
             self._done()
-        if self._is_open:
+        if self.is_open:
             self._answer_put(channel, status, text, request)
 
     def _answer_put(self, channel: Channel, status: Status, text: str, request: _Request) -> None:
@@ -557,6 +555,12 @@ class Circuit(asyncio.BufferedProtocol):
 
 def _text(payload: bytes) -> str:
     return payload.partition(b"\0")[0].decode("latin-1")
+
+
+def _shown(name: str | None) -> str:
+    """A name that a client claims, fit for a line of a log."""
+    letters = [letter if letter.isprintable() else "?" for letter in (name or "?")[:MAX_SHOWN]]
+    return "".join(letters)
 
 
 def _run_now(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -61,6 +61,8 @@ class Status(IntEnum):
 
 
 MAX_ERROR_TEXT = 200
+BIG = 1 << 16
+"""Bytes of a payload that is not copied to stand beside its header."""
 
 
 def header(command: int, size: int, kind: int, count: int, first: int, second: int) -> bytes:

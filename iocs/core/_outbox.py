@@ -3,6 +3,7 @@
 import asyncio
 
 from labioc.iocs.core._channel import Monitor
+from labioc.iocs.core._messages import BIG
 from labioc.iocs.core._statistics import Statistics
 
 MAX_QUEUED_EVENTS = 1000
@@ -70,10 +71,11 @@ class Outbox:
         self._flushes_since = 0.0
         transport.set_write_buffer_limits(MAX_WRITE_BUFFER)
 
-    def answer(self, answer: bytes) -> None:
+    def answer(self, *parts: bytes) -> None:
         """Add an answer for the next flush."""
-        self._queue.append((None, answer, 0))
-        self.answer_bytes += len(answer)
+        for part in parts:
+            self._queue.append((None, part, 0))
+            self.answer_bytes += len(part)
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -122,8 +124,16 @@ class Outbox:
             self._queue = [waiting for waiting in queue if waiting[0] is not None]
             parts += [data for monitor, data, _ in queue if monitor is None]
         self.answer_bytes = 0
-        if parts:
-            self._transport.write(b"".join(parts))
+        small: list[bytes] = []
+        for part in parts:
+            if len(part) < BIG:
+                small.append(part)
+            else:
+                self._transport.write(b"".join(small))
+                self._transport.write(part)
+                small.clear()
+        if small:
+            self._transport.write(b"".join(small))
 
     def keep_newest_events(self) -> None:
         """Of every monitor keep the newest event only, in the order in which they happened."""

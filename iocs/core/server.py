@@ -163,7 +163,7 @@ class Serving:
             await asyncio.sleep(SILENT_SECONDS / LOOKS)
             for circuit in list(self.circuits):
                 circuit.silence += 1
-                if circuit.silence > LOOKS and not circuit.channels:
+                if circuit.is_open and circuit.silence > LOOKS and not circuit.channels:
                     self.statistics.reaped += 1
                     log.info("closed the silent connection of %s", circuit)
                     circuit.abort()
