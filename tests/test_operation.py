@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.ca import Client, Libca, PutFailed, Reading
 from tests.stage import COUNT, INSTRUMENT, Stage, StageSimulator
 
-from labioc.devices.core import pv
+from labioc.devices.core import Settled, pv
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.drivers.core.errors import DefinitionError
 from labioc.iocs.core import Host, InstrumentConfig
@@ -49,15 +49,23 @@ async def test_scan_changes_the_period_and_passive_stops_it(
         await events.next(lambda reading: bool(reading.value == 20.0))
     assert (await client.get("S:POS.SCAN")).value == 9
     await client.put("S:POS.SCAN", "Passive")
-    await client.put("S:POS.PROC", 1)
-    asked = sim.log.count("POS?")
-    async with client.monitor(
-        "S:COUNT"
-    ) as events:  # others go on; in three of their seconds nobody asks for it
-        for _ in range(3):
-            await client.put("S:COUNT.PROC", 1)
-        await events.next()
+    await client.put("S:COUNT.SCAN", ".1 second")
+    asked, others = sim.log.count("POS?"), sim.log.count("CNT?")
+    async with client.monitor("S:LINK:EXCHANGES") as events:
+        while sim.log.count("CNT?") < others + 5:
+            await events.next()
     assert sim.log.count("POS?") == asked
+
+
+async def test_changing_the_scan_again_and_again_does_not_keep_it_from_being_read(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    await client.put("S:POS.SCAN", "1 second")
+    asked = sim.log.count("POS?")
+    turn = 0
+    while sim.log.count("POS?") == asked:
+        turn += 1
+        await client.put("S:POS.SCAN", ("1 second", "2 second")[turn % 2])
 
 
 async def test_a_period_that_no_menu_has_stays_a_choice(host: Host, client: Client) -> None:
@@ -103,9 +111,10 @@ async def test_a_disabled_reading_says_so_and_comes_back_by_itself(
     sim.position = 30.0
     await client.put("S:POS.PROC", 1)
     assert (await client.get("S:POS")).value == 10.0
-    await client.put("S:POS.DISA", 0)
-    again = await client.get("S:POS")
-    assert (again.value, again.status) == (10.0, AlarmStatus.NO_ALARM)
+    async with client.monitor("S:POS") as events:
+        await client.put("S:POS.DISA", 0)
+        again = await events.next(lambda reading: bool(reading.status == AlarmStatus.NO_ALARM))
+    assert again.value == 30.0  # not what it was when it was disabled
 
 
 @pytest.mark.parametrize("field", ["DISA", "DISP"])
@@ -141,6 +150,16 @@ async def test_drive_limits_can_be_narrowed_but_not_widened(
 async def test_a_clamping_setpoint_takes_its_limit(host: Host, client: Client, sim: StageSimulator) -> None:
     await client.put("S:SPEED", 1000.0)
     assert (sim.speed, (await client.get("S:SPEED")).value) == (10.0, 10.0)
+    await client.put("S:BLIND", 1000.0)
+    assert (sim.blind, (await client.get("S:BLIND")).value) == (10.0, 10.0)
+
+
+async def test_the_limit_itself_can_be_put_in_other_units(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    highest = (await client.get("S:TARGET_INCH.DRVH")).value
+    await client.put("S:TARGET_INCH", highest)
+    assert sim.target == 100.0
 
 
 async def test_an_alarm_limit_that_a_client_sets_acts_at_once(host: Host, client: Client) -> None:
@@ -221,6 +240,61 @@ async def test_a_refused_put_leaves_the_move_alone(host: Host, client: Client, s
         await move
 
 
+async def test_a_stop_does_not_wait_for_what_was_put_before_it(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    sim.faults.add("late=0.05")
+    speeds = [asyncio.create_task(client.put("S:SPEED", float(speed))) for speed in (1, 2, 3, 4, 5)]
+    target = asyncio.create_task(client.put("S:TARGET", 50.0))
+    async with client.monitor("S:SPEED") as events:
+        await events.next(lambda reading: bool(reading.value == 1.0))
+        await client.put("S:STOP", 1)
+    assert not speeds[-1].done()
+    with pytest.raises(PutFailed):
+        await target
+    await asyncio.gather(*speeds)
+    assert not [command for command in sim.log if command.startswith("TGT ")]
+
+
+async def test_a_reconnect_while_moving_is_no_arrival(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    move = asyncio.create_task(client.put("S:TARGET", 50.0))
+    async with client.monitor("S:MOVING") as moving:
+        await moving.next(lambda reading: bool(reading.value == 1))
+        sim.target, sim.moving = 0.0, False  # a power cycle
+        sim.faults.disconnect()
+        with pytest.raises(PutFailed):
+            await move
+    assert "lost before it was settled" in await message_of(client)
+
+
+async def test_a_mute_instrument_ends_the_wait(host: Host, client: Client, sim: StageSimulator) -> None:
+    move = asyncio.create_task(client.put("S:TARGET", 50.0))
+    async with client.monitor("S:MOVING") as moving:
+        await moving.next(lambda reading: bool(reading.value == 1))
+        sim.faults.add("mute")
+        with pytest.raises(PutFailed):
+            await move
+
+
+async def test_a_lost_answer_to_a_newer_put_ends_the_older_one_too(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    move = asyncio.create_task(client.put("S:TARGET", 50.0))
+    async with client.monitor("S:MOVING") as moving, client.monitor("S:TARGET_RBV") as readback:
+        await moving.next(lambda reading: bool(reading.value == 1))
+        await readback.next(lambda reading: bool(reading.value == 50.0))
+        sim.lose_next = "TGT?"
+        with pytest.raises(PutFailed):
+            await client.put("S:TARGET", 90.0)
+        with pytest.raises(PutFailed):
+            await move
+        # what the instrument has now isn't known, until it is read again
+        await readback.next(lambda reading: bool(reading.severity == AlarmSeverity.INVALID_ALARM))
+        await readback.next(lambda reading: bool(reading.value == 90.0))
+
+
 # Record types
 
 
@@ -238,6 +312,35 @@ async def test_arrays_are_read_written_and_converted(host: Host, client: Client,
     assert "101" in await message_of(client)
 
 
+async def test_arrays_of_whole_numbers(host: Host, client: Client, sim: StageSimulator) -> None:
+    await client.put("S:TABLE", [3, 4])
+    assert sim.points == "3,4"
+    assert list((await client.get("S:TABLE_RBV")).value) == [3, 4]
+
+
+async def test_a_large_number_put_as_text_is_exact(host: Host, client: Client, sim: StageSimulator) -> None:
+    await client.put("S:PRESET", "9007199254740993")
+    assert sim.preset == 9007199254740993
+
+
+async def test_labels_do_not_change_which_states_there_are(
+    host: Host, client: Client, sim: StageSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.put("S:MODE.ONST", "")
+    for value in ("", 3, "ODD"):
+        with pytest.raises(PutFailed):
+            await client.put("S:MODE", value)
+    await client.put("S:MODE.FFST", "ODD")
+    for value in ("ODD", 15, 7):
+        with pytest.raises(PutFailed):
+            await client.put("S:MODE", value)
+    await client.put("S:MODE", 1)
+    assert sim.mode == 1
+    with pytest.raises(PutFailed):
+        await client.put("S:POS.PREC", -1)
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_counter_beyond_32_bits(host: Host, client: Client) -> None:
     assert (await client.get("S:COUNT")).value == COUNT
     assert (await client.get("S:COUNT.RTYP")).value == "int64in"
@@ -252,7 +355,7 @@ async def test_a_simulated_instrument_is_marked(host: Host, client: Client) -> N
 
 def test_rules_that_cannot_be_are_refused_when_the_class_is_made() -> None:
     with pytest.raises(DefinitionError, match="settled= is for setpoints"):
-        pv(Stage.position, name="X", settled=Stage.moving == True)  # noqa: E712
+        pv(Stage.position, name="X", settled=Settled(Stage.moving == True, timeout=1))  # noqa: E712
     with pytest.raises(DefinitionError, match="stops= is for commands"):
         pv(Stage.target, name="X", stops=Stage.target)
     with pytest.raises(DefinitionError, match="only a setpoint with limits can be clamped"):

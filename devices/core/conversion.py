@@ -38,17 +38,35 @@ def as_number(name: str, data: Any) -> float:
         raise PutRefused(f"{name} takes a number, not {shown(data)}") from None
 
 
-def as_index(name: str, data: Any, states: Sequence[str]) -> int:
-    """The state that a client put, by label or index. Raises PutRefused if there is no such state."""
+def as_integer(name: str, data: Any) -> int:
+    """The whole number that a client put, without its fraction. Raises PutRefused if it isn't a number."""
+    if are_strings(data):
+        # as a float it would lose what is beyond 53 bits
+        text = text_of(data[0]).strip()
+        if text.lstrip("+-").isdecimal():
+            return int(text)
+    number = as_number(name, data)
+    if not math.isfinite(number):
+        raise PutRefused(f"{name} takes a whole number, not {shown(data)}")
+    return math.trunc(number)
+
+
+def as_index(name: str, data: Any, states: Sequence[str], count: int | None = None) -> int:
+    """The state that a client put, by label or by an index below `count`, which is that of the labels if not given.
+
+    Raises PutRefused if there is no such state.
+    """
+    if count is None:
+        count = len(states)
     try:
         if are_strings(data):
             text = text_of(data[0])
-            index = states.index(text) if text in states else int(text)
+            index = states.index(text) if text and text in states else int(text)
         else:
             index = int(data[0])
     except (ValueError, OverflowError, IndexError):
         index = -1
-    if not 0 <= index < len(states):
+    if not 0 <= index < count:
         raise PutRefused(f"{name} has no state {shown(data)}, only {', '.join(states)}")
     return index
 
@@ -57,10 +75,13 @@ def as_numbers(name: str, data: Any) -> Any:
     """The numbers that a client put, as an array. Raises PutRefused if one isn't a number."""
     if not are_strings(data):
         return np.asarray(data) if len(data) else np.zeros(0)
-    try:
-        return np.array([parse_number(text_of(text)) for text in data])
-    except ValueError:
-        raise PutRefused(f"{name} takes numbers, not {shown(data)}") from None
+    numbers = []
+    for text in data:
+        try:
+            numbers.append(parse_number(text_of(text)))
+        except ValueError:
+            raise PutRefused(f"{name} takes numbers, not {text_of(text)!r}") from None
+    return np.array(numbers)
 
 
 def parse_number(text: str) -> float:

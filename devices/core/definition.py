@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,6 +49,27 @@ class Form:
     conversion: units.Conversion = units.SAME
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """When a put is done.
+
+    Args:
+        when: a condition on a readback of the setpoint's channel.
+        timeout: how long that may take, seconds.
+        after: how long the instrument may take to begin, seconds: before, the condition isn't looked at.
+
+    Raises DefinitionError if a time can't be.
+    """
+
+    when: Condition
+    timeout: float
+    after: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.timeout < math.inf and 0 <= self.after < math.inf):
+            raise DefinitionError(f"settled within {self.timeout!r} s, after {self.after!r} s: that can't be")
+
+
 def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
     """Choose the record for a value type. Raises DefinitionError, UnitError."""
     converted = unit is not None and unit != value_type.unit
@@ -57,21 +79,12 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
             return Form(DoublePV, ("ai", "ao"), float, float)
         return Form(DoublePV, ("ai", "ao"), conversion.value, conversion.back, conversion=conversion)
     if isinstance(value_type, Array):
-        conversion = units.conversion(value_type.unit, unit) if unit is not None else units.SAME
-        record = IntegerArrayPV if isinstance(value_type.element, Integer) else DoubleArrayPV
-        if conversion != units.SAME:
-            record = DoubleArrayPV
-        return Form(
-            record,
-            ("waveform", "aao"),
-            lambda numbers: tuple(map(conversion.value, numbers)),
-            lambda numbers: tuple(conversion.back(number) for number in numbers.tolist()),
-            max_length=value_type.max_length,
-            conversion=conversion,
-        )
+        return _array_form(value_type, unit if converted else None, where)
     if converted:
         raise DefinitionError(f"{where}: only numbers with a unit convert, not {value_type.expected}")
     if isinstance(value_type, Integer) and value_type.limits and not _fits_32_bits(value_type.limits):
+        return Form(Integer64PV, ("int64in", "int64out"), int, int)
+    if isinstance(value_type, Flags) and any(bit >= 2**31 for bit in value_type.bits.__members__.values()):
         return Form(Integer64PV, ("int64in", "int64out"), int, int)
     if isinstance(value_type, (Integer, Flags)):
         return Form(IntegerPV, ("longin", "longout"), int, int)
@@ -93,6 +106,24 @@ def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
             LongTextPV, ("lsi", "lso"), str, str, max_length=value_type.max_length or LONG_TEXT_LENGTH
         )
     raise DefinitionError(f"{where}: has several fields; say which one, as in field=PID.p")
+
+
+def _array_form(value_type: Array, unit: str | None, where: str) -> Form:
+    rtyps = ("waveform", "aao")
+    length = value_type.max_length
+    if isinstance(value_type.element, Integer):
+        if unit is not None:
+            raise DefinitionError(f"{where}: whole numbers don't convert")
+        return Form(IntegerArrayPV, rtyps, tuple, lambda array: tuple(array.tolist()), max_length=length)
+    conversion = units.SAME if unit is None else units.conversion(value_type.unit, unit)
+    return Form(
+        DoubleArrayPV,
+        rtyps,
+        lambda numbers: tuple(map(conversion.value, numbers)),
+        lambda array: tuple(map(conversion.back, array.tolist())),
+        max_length=length,
+        conversion=conversion,
+    )
 
 
 def _fits_32_bits(limits: tuple[float, float]) -> bool:
@@ -128,8 +159,7 @@ class Definition:
         clamp: bool,
         mdel: float,
         adel: float,
-        settled: Condition | None,
-        settle_timeout: float,
+        settled: Settled | None,
         stops: Setpoint[Any] | None,
         doc: str,
     ) -> None:
@@ -143,7 +173,6 @@ class Definition:
         self.scan = scan
         self.clamp = clamp
         self.settled = settled
-        self.settle_timeout = settle_timeout
         self.stops = stops
         self.form: Form | None = None
         if not name or any(c in name for c in " .{}"):
@@ -153,7 +182,9 @@ class Definition:
         if not isinstance(precision, int) or precision < 0:
             raise DefinitionError(f"{where}: expected a number of decimals, got precision={precision!r}")
         if settled is not None and not (
-            isinstance(spec, Setpoint) and settled.readback.owner is spec.owner and settled.readback.ask
+            isinstance(spec, Setpoint)
+            and settled.when.readback.owner is spec.owner
+            and (settled.when.readback.ask or settled.when.readback.inputs)
         ):
             raise DefinitionError(
                 f"{where}: settled= is for setpoints, and asks a readback of {spec.owner.__name__}"
@@ -266,8 +297,7 @@ def pv(
     clamp: bool = False,
     mdel: float = 0.0,
     adel: float = 0.0,
-    settled: Condition | None = None,
-    settle_timeout: float = 3600.0,
+    settled: Settled | None = None,
     stops: Setpoint[Any] | None = None,
     doc: str = "",
 ) -> Any:
@@ -287,8 +317,8 @@ def pv(
         clamp: for a setpoint, take a put beyond DRVL or DRVH as that limit, as the ao record does; else it is refused.
         mdel: how far the value must move before monitors hear of it, in the PV's unit.
         adel: the same for archivers.
-        settled: for a setpoint, when a put to it is done, as in ``Stage.moving == False``; else once it is written.
-        settle_timeout: how long that may take, seconds.
+        settled: for a setpoint, when a put is done, as in ``Settled(Stage.moving == False, timeout=60)``; without it
+            once it is written.
         stops: for a command, the setpoint whose put it ends while that waits to be settled.
         doc: its description for clients, where the driver's does not do.
 
@@ -309,7 +339,6 @@ def pv(
         mdel=mdel,
         adel=adel,
         settled=settled,
-        settle_timeout=settle_timeout,
         stops=stops,
         doc=doc,
     )

@@ -13,6 +13,8 @@ from labioc.devices.core._caproto import (
     DBE_LOG,
     DBE_PROPERTY,
     DBE_VALUE,
+    READ,
+    READ_WRITE,
     AccessRights,
     AlarmTime,
     ChannelType,
@@ -134,7 +136,7 @@ class Field(Served):
 
     def check_access(self, hostname: str | None, username: str | None) -> AccessRights:
         """Writable if the table says so."""
-        return AccessRights.READ if self._spec.write is None else AccessRights.READ | AccessRights.WRITE
+        return READ if self._spec.write is None else READ_WRITE
 
     def encode(self, type_name: str) -> tuple[bytes, Any]:
         """Metadata and value as the DBR type of this name. Raises ValueError if there is no conversion."""
@@ -194,7 +196,11 @@ class Field(Served):
                 raise PutRefused(f"{self.pvname} is read-only")
             if pv.info.disp and self.name != "DISP":
                 raise PutRefused(f"{self.pvname}: {pv.pvname}.DISP is set, the record takes no puts")
-            done = spec.write(pv, self._checked(data))
+            value = self._checked(data)
+            try:
+                done = spec.write(pv, value)
+            except ValueError as error:
+                raise PutRefused(f"{self.pvname} can't be {value!r}: {error}") from None
             if inspect.isawaitable(done):
                 await done
         except Exception as error:

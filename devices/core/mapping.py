@@ -33,11 +33,10 @@ from labioc.drivers.core.errors import (
     Superseded,
     UserError,
 )
-from labioc.drivers.core.parameters import Condition
 from labioc.drivers.core.port import LinkState
 
 from ._pvgroup import CaprotoRuntimeError, PVGroup, PVGroupMeta, SubGroup, pvproperty
-from .definition import LONG_TEXT_LENGTH, Definition
+from .definition import LONG_TEXT_LENGTH, Definition, Settled
 from .health import LinkHealth
 from .pv import PV
 from .records import Alarm, AlarmSeverity, AlarmStatus, EnumPV, LongTextPV, RecordInfo
@@ -220,7 +219,9 @@ class Device(DeviceGroup):
         self.entries: list[Entry] = []
         self.order = asyncio.Lock()  # puts reach the wire in the order of their arrival
         super().__init__(prefix, macros=macros, parent=parent, name=name)
-        self.on_rescan: Callable[[], None] = lambda: None
+        for record in self.pvdb.values():
+            record.on_refused = functools.partial(self.refuse, record.pvname)
+        self.on_rescan: Callable[[BoundReadback[Any], bool], None] = lambda readback, at_once: None
         self.message.post("", time.time())
         self.simulated.post(False, time.time())
         driver.port.on_change.append(self._link_changed)
@@ -294,13 +295,12 @@ class Entry:
         self._good: Any = 0 if isinstance(self.bound, BoundCommand) else None
         self._was_down = True
         self.superseded: asyncio.Event | None = None
+        self.stops = 0
         if isinstance(self.bound, (BoundSetpoint, BoundCommand)):
             self._driven = self.bound
             self.setpoint = main
             self.readback = group.attr_pvdb.get(f"{attribute}_rbv")
             main.putter = self._put
-        for record in self.pvs:
-            record.on_refused = functools.partial(self.device.refuse, record.pvname)
         if isinstance(self.bound, BoundReadback):
             self.bound.listeners.append(self._reading)
             if self.bound.asked and self.readback is not None:
@@ -317,7 +317,7 @@ class Entry:
         form = self.line.form
         if not isinstance(self._driven, BoundSetpoint) or form is None or not self.line.is_number:
             raise DefinitionError(f"{self.pvs[0].pvname}: only the limits of a number can be narrowed")
-        if low > high:
+        if low >= high:
             raise LimitError(f"{self.pvs[0].pvname}: expected LOW:HIGH, got {low:g}:{high:g}")
         self._driven.narrow(
             *sorted((form.conversion.back(low), form.conversion.back(high))), field=self.line.field
@@ -377,75 +377,109 @@ class Entry:
 
     async def _read(self) -> None:
         assert isinstance(self.bound, BoundReadback)
-        with suppress(LinkError, DeviceError):  # it stands on the PVs
-            await self.bound.read()
+        await self.bound.read()
 
-    def _rescan(self) -> None:
-        self.device.on_rescan()
+    def _rescan(self, at_once: bool) -> None:
+        assert isinstance(self.bound, BoundReadback)
+        self.device.on_rescan(self.bound, at_once)
 
     async def _put(self, value: Any) -> None:
         """Write what a client put; done when the instrument has it. Raises what the driver raises."""
         assert self.setpoint is not None
+        ended = self._rivals()
+        connects = self.device.driver.port.statistics.connects
         try:
-            async with self.device.order:
-                await self._write(value)
+            if isinstance(self._driven, BoundCommand):
+                sent: Any = 0
+                if value:
+                    await self._execute(ended)
+            else:
+                sent = await self._write_in_turn(value)
         except UserError:
-            raise  # the client's own fault leaves the alarm alone
+            raise  # the client's own doing leaves the alarm alone, and what was put before
         except LabiocError as error:
+            # the instrument may have it all the same
+            self._end_waits(ended)
             self.setpoint.fail(status_of(error), time.time(), message=str(error))
             raise
-        if isinstance(self._driven, BoundCommand):
-            value = 0
-        elif isinstance(self._driven, BoundSetpoint) and self._driven.asked and self._driven.verifies:
-            value = self._shown(self._driven)  # as the instrument rounded it
-        self._good = value
-        self._post(self.setpoint, value, time.time())
+        if not isinstance(self._driven, BoundCommand) or value:
+            self._end_waits(ended)
+        if isinstance(self._driven, BoundSetpoint) and self._driven.asked and self._driven.verifies:
+            sent = self._shown(self._driven)  # as the instrument rounded it
+        self._good = sent
+        self._post(self.setpoint, sent, time.time())
         if self.line.settled is not None:
-            await self._settle(self.line.settled)
+            await self._settle(self.line.settled, connects)
 
-    def _end_waits(self) -> None:
-        """What was put before, and what this command stops, is not waited for any longer."""
-        ended = self.bound if self.line.stops is None else self.bound.block.parameters[self.line.stops.name]
-        for entry in self.device.entries:
-            if entry.bound is ended and entry.superseded is not None:
+    def _rivals(self) -> list[Entry]:
+        """The entries whose puts end when this one is put to."""
+        if isinstance(self._driven, BoundCommand):
+            stops = self.line.stops
+            target = None if stops is None else self.bound.block.parameters[stops.name]
+            return [entry for entry in self.device.entries if entry.bound is target]
+        return [
+            entry
+            for entry in self.device.entries
+            if entry.bound is self.bound and entry.line.field == self.line.field
+        ]
+
+    def _end_waits(self, ended: list[Entry]) -> None:
+        for entry in ended:
+            if entry.superseded is not None:
                 entry.superseded.set()
 
-    async def _settle(self, rule: Condition) -> None:
+    async def _execute(self, stopped: list[Entry]) -> None:
+        assert isinstance(self._driven, BoundCommand)
+        if not stopped:
+            async with self.device.order:
+                await self._driven.execute()
+            return
+        # a stop doesn't wait for what was put before it, nor must that be written after it
+        for entry in stopped:
+            entry.stops += 1
+        await self._driven.execute()
+
+    async def _write_in_turn(self, value: Any) -> Any:
+        assert self.setpoint is not None
+        stops = self.stops
+        async with self.device.order:
+            if self.stops != stops:
+                raise Superseded(f"{self.setpoint.pvname}: a stop came before it was written")
+            return await self._write(value)
+
+    async def _settle(self, rule: Settled, connects: int) -> None:
         """Wait until the instrument is there. Raises Superseded, NotSettled or LinkDown."""
         assert self.setpoint is not None
-        name = self.setpoint.pvname
-        readback = self.bound.block.parameters[rule.readback.name]
+        name, port, clock = self.setpoint.pvname, self.device.driver.port, asyncio.get_running_loop().time
+        readback = self.bound.block.parameters[rule.when.readback.name]
         assert isinstance(readback, BoundReadback)
         superseded = self.superseded = asyncio.Event()
-        deadline = asyncio.get_running_loop().time() + self.line.settle_timeout
-        while asyncio.get_running_loop().time() < deadline:
-            try:
+        deadline = clock() + rule.timeout
+        pause = rule.after
+        while clock() < deadline:
+            if pause:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await superseded.wait()
+                    raise Superseded(f"{name}: a newer put or a stop came before it was settled")
+            pause = SETTLE_PERIOD
+            # what fails stands on the readback's PV, and the next answer may tell
+            with suppress(LinkError, DeviceError):
                 await readback.read()
-            except LinkDown:
-                raise
-            except (LinkError, DeviceError):
-                pass  # it stands on the readback's PV, and the next answer may tell
-            else:
-                if rule.holds(readback.value):
-                    return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SETTLE_PERIOD):
-                    await superseded.wait()
-                raise Superseded(f"{name}: a newer put or a stop came before it was settled")
+            if port.state is LinkState.DOWN or port.statistics.connects != connects:
+                raise LinkDown(f"{name}: the connection was lost before it was settled")
+            if readback.error is None and rule.when.holds(readback.value):
+                return
         raise NotSettled(
-            f"{name}: not settled within {self.line.settle_timeout:g} s: {readback.label} is {readback.value!r}"
+            f"{name}: not settled within {rule.timeout:g} s: {readback.label} is {readback.value!r}"
         )
 
-    async def _write(self, value: Any) -> None:
-        if isinstance(self._driven, BoundCommand):
-            if value:
-                await self._driven.execute()
-                self._end_waits()
-            return
+    async def _write(self, value: Any) -> Any:
+        """Write a value within the limits, and return the one that was sent, both as the PV has them."""
         assert isinstance(self._driven, BoundSetpoint)
         assert self.line.form is not None
         assert self.setpoint is not None
-        drive = self.setpoint.info.drive
+        field, form, drive = self.line.field, self.line.form, self.setpoint.info.drive
         if drive is not None and self.line.clamp:
             value = min(max(value, drive[0]), drive[1])
         elif drive is not None and not drive[0] <= value <= drive[1]:
@@ -454,9 +488,13 @@ class Entry:
                 f"{self.setpoint.pvname}: {value:g} is beyond the limits {drive[0]:g} to {drive[1]:g}"
                 f" {self.setpoint.info.egu}".rstrip()
             )
-        wire = self.line.form.from_pv(value)
-        if self.line.field:
-            await self._driven.update(**{self.line.field: wire})
+        wire = form.from_pv(value)
+        limits = self._driven.limits_of(field)
+        if drive is not None and limits is not None:
+            # a limit in other units isn't quite the limit
+            wire = min(max(wire, limits[0]), limits[1])
+        if field:
+            await self._driven.update(**{field: wire})
         else:
             await self._driven.write(wire)
-        self._end_waits()
+        return value

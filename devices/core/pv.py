@@ -12,6 +12,8 @@ from labioc.devices.core._caproto import (
     DBE_LOG,
     DBE_VALUE,
     END_OF_TIME,
+    READ,
+    READ_WRITE,
     AccessRights,
     AlarmSeverity,
     AlarmStatus,
@@ -34,7 +36,7 @@ class PV(Served):
         putter: takes what a client puts; done when the instrument has it.
         reader: reads the value now, for PROC.
         on_refused: told why a put failed.
-        on_rescan: told that SCAN has changed, or that the record was disabled or enabled.
+        on_rescan: told that SCAN has changed, or that the record was disabled or enabled, and whether to read at once.
         message: the text behind an alarm, AMSG.
         ackt: whether an alarm that has gone must still be acknowledged.
         acks: the highest severity that nobody has acknowledged.
@@ -49,7 +51,7 @@ class PV(Served):
     putter: Callable[[Any], Awaitable[None]] | None = None
     reader: Callable[[], Awaitable[None]] | None = None
     on_refused: Callable[[Exception], None] = staticmethod(lambda error: None)
-    on_rescan: Callable[[], None] | None = None
+    on_rescan: Callable[[bool], None] | None = None
     message = ""
     ackt = True
     acks: AlarmSeverity = AlarmSeverity.NO_ALARM
@@ -59,7 +61,7 @@ class PV(Served):
     _udf = True
     _is_good = False
     _puts = 0
-    _held: Callable[[], None] | None = None
+    _held: tuple[bool, Callable[[], None]] | None = None
     _fields: WeakValueDictionary[str, Field] | None = None
 
     def __init__(
@@ -96,7 +98,7 @@ class PV(Served):
     @property
     def is_good(self) -> bool:
         """Whether the value is a good reading and nothing has failed since."""
-        return self._is_good
+        return self._is_good if self._held is None else self._held[0]
 
     @property
     def status(self) -> AlarmStatus:
@@ -145,7 +147,7 @@ class PV(Served):
 
     def check_access(self, hostname: str | None, username: str | None) -> AccessRights:
         """Writable if there is a putter."""
-        return AccessRights.READ if self.putter is None else AccessRights.READ | AccessRights.WRITE
+        return READ if self.putter is None else READ_WRITE
 
     def get_field(self, name: str) -> Served:
         """The field of this name. Raises KeyError if the record type has no such field."""
@@ -161,7 +163,9 @@ class PV(Served):
 
     def configure(self, **changes: Any) -> None:
         """Change settings, by the names of `RecordInfo`, for good: what clients may do is judged by them."""
-        self.info = self.configured = replace(self.info, **changes)
+        untouched = self.info is self.configured
+        self.configured = replace(self.configured, **changes)
+        self.info = self.configured if untouched else replace(self.info, **changes)
 
     def post(self, value: Any, stamp: float) -> None:
         """Take a good reading: `stamp` is its time in seconds since 1970.
@@ -170,7 +174,7 @@ class PV(Served):
         """
         value = self._accept(value)
         if self.info.disa == self.info.disv:
-            self._disable(lambda: self.post(value, stamp))
+            self._disable(True, lambda: self.post(value, stamp))
             return
         self._advance(stamp)
         mask = self._changes(value)
@@ -201,7 +205,7 @@ class PV(Served):
     ) -> None:
         """Go into alarm and keep the last value; the same alarm again changes nothing but the message."""
         if self.is_disabled:
-            self._disable(lambda: self.fail(status, stamp, severity, message))
+            self._disable(False, lambda: self.fail(status, stamp, severity, message))
             return
         self._is_good = False
         self._udf = self._udf or status == AlarmStatus.UDF
@@ -221,9 +225,9 @@ class PV(Served):
             self.send_event(DBE_ALARM)
         self.follow_fields(severity_changed)
 
-    def _disable(self, held: Callable[[], None]) -> None:
+    def _disable(self, is_good: bool, held: Callable[[], None]) -> None:
         """Keep what came for the time when the record is enabled again."""
-        self._held = held
+        self._held = is_good, held
         self._alarm_event(AlarmStatus.DISABLE, self.info.diss, time.time())
 
     def follow_fields(self, severity_changed: bool = True) -> None:
@@ -244,12 +248,15 @@ class PV(Served):
         """Act on a new DISA or DISV: go into or out of DISABLE."""
         if self.is_disabled:
             if self._held is None:
-                self._disable(functools.partial(self._restore, self._status, self._severity, self.message))
+                restore = functools.partial(self._restore, self._status, self._severity, self.message)
+                self._disable(self._is_good, restore)
         elif self._held is not None:
-            held, self._held = self._held, None
-            held()
+            (is_good, held), self._held = self._held, None
+            # a good reading of before says nothing of now: the next one ends DISABLE
+            if not (is_good and self.reader):
+                held()
         if self.on_rescan is not None:
-            self.on_rescan()
+            self.on_rescan(not self.is_disabled)
 
     def _restore(self, status: AlarmStatus, severity: AlarmSeverity, message: str) -> None:
         self.message = message
@@ -260,7 +267,7 @@ class PV(Served):
         if self.on_rescan is None:
             raise PutRefused(f"{self.pvname} is not scanned")
         self.info = replace(self.info, scan=text)
-        self.on_rescan()
+        self.on_rescan(False)
 
     async def process(self) -> None:
         """Read now; a setpoint is written again. Raises what its putter raises."""

@@ -27,7 +27,7 @@ from labioc.devices.core._caproto import (
     encode_values,
     to_latin1,
 )
-from labioc.devices.core.conversion import PutRefused, as_index, as_number, as_numbers, as_text
+from labioc.devices.core.conversion import PutRefused, as_index, as_integer, as_number, as_numbers, as_text
 from labioc.devices.core.field import Metadata
 from labioc.devices.core.fields import BINARY, MULTI
 from labioc.devices.core.info import Alarm, RecordInfo
@@ -126,10 +126,10 @@ class IntegerPV(_NumberPV):
         return number
 
     def _from_client(self, data: Any) -> int:
-        number = as_number(self.pvname, data)
-        if not math.isfinite(number) or math.trunc(number) not in self.bounds:
+        number = as_integer(self.pvname, data)
+        if number not in self.bounds:
             raise PutRefused(f"{self.pvname} can't take {number}: it is a {self._bits}-bit integer")
-        return math.trunc(number)
+        return number
 
     @property
     def _bits(self) -> int:
@@ -187,7 +187,9 @@ class EnumPV(PV):
         return index
 
     def _from_client(self, data: Any) -> int:
-        return as_index(self.pvname, data, self.states)
+        # clients may change labels, but not which states the instrument has
+        known = len(self.configured.states)
+        return as_index(self.pvname, data, self.states, max(known, 2) if self.info.rtyp in BINARY else known)
 
 
 class StringPV(PV):

@@ -24,13 +24,14 @@ REST, LONGEST_REST = 0.5, 30.0  # before a question that was not answered is ask
 class _Turn:
     """When a readback is due next, in seconds of the loop's clock."""
 
-    __slots__ = ("due", "number", "period", "readback", "retried", "silences")
+    __slots__ = ("anew", "due", "number", "period", "readback", "retried", "silences")
     _numbers = itertools.count()
 
     def __init__(self, readback: BoundReadback[Any], period: float | None) -> None:
         self.readback = readback
         self.period = math.inf if period is None else period
         self.due = 0.0
+        self.anew = True  # what was read before doesn't count
         self.retried = False
         self.silences = 0
         self.number = next(self._numbers)
@@ -52,10 +53,11 @@ class Poller:
         self._port = device.driver.port
         self._connects = -1
         self._kick = asyncio.Event()
-        self._turns = [_Turn(readback, period) for readback, period in device.periods().items()]
+        self._turns = {readback: _Turn(readback, period) for readback, period in device.periods().items()}
         # in tuples, which compare faster than objects of ours
-        self._heap = [(turn.due, turn.number, turn) for turn in self._turns]
-        self._unswept = set(self._turns)
+        self._heap = [(turn.due, turn.number, turn) for turn in self._turns.values()]
+        self._asked: list[_Turn] = []
+        self._unswept = set(self._turns.values())
         self.swept = asyncio.Event()
         self._port.on_change.append(self._link_changed)
         device.on_rescan = self._rescan
@@ -91,16 +93,16 @@ class Poller:
         heapq.heapify(self._heap)
         self._kick.set()
 
-    def _rescan(self) -> None:
-        """Follow a change of SCAN: what has a period is due at the latest one period from now."""
+    def _rescan(self, readback: BoundReadback[Any], at_once: bool) -> None:
+        """Follow a change of SCAN, or read at once: what has a period is due at the latest one period from now."""
         now = asyncio.get_running_loop().time()
-        periods = self._device.periods()
-        for turn in self._turns:
-            wanted = periods[turn.readback]
-            period = math.inf if wanted is None else wanted
-            if period != turn.period:
-                turn.period = period
-                turn.due = now + period
+        turn = self._turns[readback]
+        wanted = self._device.periods()[readback]
+        turn.period = math.inf if wanted is None else wanted
+        turn.anew = turn.anew or at_once
+        if turn not in self._asked:
+            latest = now if at_once else now + turn.period
+            turn.due = latest if latest == math.inf else min(turn.due, latest)
         self._reorder()
 
     async def _poll(self) -> None:
@@ -116,6 +118,7 @@ class Poller:
             batch = [heapq.heappop(heap)[2]]
             while len(batch) < most and heap and heap[0][0] <= now:
                 batch.append(heapq.heappop(heap)[2])
+            self._asked = batch
             asked = [turn for turn in batch if not self._is_fresh(turn)]
             failed = False
             try:
@@ -129,6 +132,7 @@ class Poller:
                 ended = loop.time()
                 for turn in batch:
                     self._reschedule(turn, ended)
+                self._asked = []
             if failed:
                 await asyncio.sleep(PAUSE)
 
@@ -145,11 +149,12 @@ class Poller:
 
     def _is_fresh(self, turn: _Turn) -> bool:
         # another's exchange may have brought it
-        readback = turn.readback
-        age = time.time() - readback.stamp
-        return readback.error is None and 0 <= age < turn.period / 2 and turn not in self._unswept
+        if turn.anew or turn.readback.error is not None:
+            return False
+        return 0 <= time.time() - turn.readback.stamp < turn.period / 2
 
     def _reschedule(self, turn: _Turn, now: float) -> None:
+        turn.anew = False
         if turn.readback.error is None:
             turn.retried = False
             turn.silences = 0

@@ -15,6 +15,7 @@ from .errors import (
     LabiocError,
     LimitError,
     LinkDown,
+    LinkError,
     ReadingInvalid,
     RefusedError,
     ReplyError,
@@ -94,9 +95,16 @@ class Bound:
             return driver.protocol.requests(*parts, joined=driver.port.joins)
 
         requests = driver.protocol.requests(*first) if first else rest([])
-        answers = await driver.port.exchange(
-            requests, self._get_label, urgent=True, then=rest if first else None
-        )
+        try:
+            answers = await driver.port.exchange(
+                requests, self._get_label, urgent=True, then=rest if first else None
+            )
+        except (LinkError, DeviceError) as failure:
+            if failure.asked:
+                # the instrument may have changed, and nobody has seen to what
+                for readback in refresh:
+                    readback.fail(failure, alone=False)
+            raise
         stamp = time.time()
         answers = answers[len(first) :]
         verdict = answers.pop(0) if confirm is not None else ""
@@ -323,6 +331,11 @@ class BoundSetpoint(BoundReadback[T]):
                 )
             )
         self._station[field] = (low, high)
+
+    def limits_of(self, field: str = "") -> Limits | None:
+        """Return the limits in force, the station's or the instrument's, of one field of several if named."""
+        value_type = self.value_type.fields[field] if isinstance(self.value_type, Fields) else self.value_type
+        return self._station.get(field, value_type.limits)
 
     def check(self, value: object) -> T:
         """Return the value in its own type, without sending it.

@@ -143,15 +143,17 @@ DECLARED: tuple[Difference, ...] = (
     Difference(
         "States that don't exist",
         "any number up to 65535 can be put or read; it is shown as 'Illegal Value', in a bi without an alarm",
-        "puts: only states with a label, else PUTFAIL; readings: a bi has 2 states, an mbbi 16, and 65535 is no state",
-        "A value that the instrument doesn't know must not be shown as done. What the instrument says that no state"
-        " stands for is read as 65535, with the alarm STATE of severity UNSV.",
+        "puts: only the states of the instrument, whatever labels clients add, else PUTFAIL; a bi has 2 states, an mbbi"
+        " 16, and 65535 is no state",
+        "A value that the instrument doesn't know must not be shown as done. When the instrument says what no state"
+        " stands for, the reply can't be read: the last state stays, with the alarm CALC/INVALID and the text in AMSG.",
         (
             stimulus("unknown states of a bit", "give 2", "give 15", "give 16", rtyps="bi bo"),
             stimulus("unknown states of a bit", "give 65535", rtyps="bo"),
             stimulus("unknown states of a selector", "give 16", rtyps="mbbi"),
             stimulus("unknown states of a selector", "give *", rtyps="mbbo"),
             stimulus("states without a label but with a severity", "give 3", rtyps="mbbo"),
+            stimulus("a state without a label gets one", "give 3", rtyps="mbbo"),
             stimulus("without any labels", "give 2", rtyps="bi bo"),
         ),
     ),

@@ -107,7 +107,7 @@ def labioc_pv(record: Record) -> PV:
         pv.putter = put
     else:
         pv.reader = read
-    pv.on_rescan = lambda: None
+    pv.on_rescan = lambda at_once: None
     return pv
 
 

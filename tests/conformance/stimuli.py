@@ -232,12 +232,13 @@ _ENUM_STIMULI = (
             *fields(
                 ZRST="zero", ONST="one", THST="three", ONSV="MAJOR", TWSV="MINOR", UNSV="MINOR", COSV="MINOR"
             ),
-            give(3),
+            give(2),
             *fields(ZRST="zero"),
         ),
         STATES,
         watch=("ZRST", "ONSV"),
     ),
+    Stimulus("a state without a label gets one", MULTI, (give(1), *fields(THST="three"), give(3)), STATES),
 )
 
 _TEXT_STIMULI = (
