@@ -21,7 +21,8 @@ from labioc.drivers.core.errors import (
     TruncatedReply,
     WrongInstrument,
 )
-from labioc.drivers.core.links import StreamExchanger, check_present, parse
+from labioc.drivers.core.exchanger import StreamExchanger
+from labioc.drivers.core.links import check_present, parse
 from labioc.drivers.core.port import LinkState, Port
 from labioc.drivers.lakeshore336 import LakeShore336
 from labioc.sim.lakeshore336 import LakeShore336 as Simulator

@@ -41,7 +41,8 @@ from .errors import (
     WriteCut,
     WrongInstrument,
 )
-from .links import Exchanger, open_link, parse
+from .exchanger import Exchanger
+from .links import open_link, parse
 from .protocol import Lines, Request
 
 CONNECT_TIMEOUT = 3.0

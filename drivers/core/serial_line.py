@@ -21,8 +21,9 @@ import serial
 import serial_asyncio
 
 from .errors import AddressError, LinkDown
+from .exchanger import Exchanger, StreamExchanger
 from .framing import Framer
-from .links import Exchanger, StreamExchanger, in_thread
+from .links import in_thread
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
 from labioc.drivers.core.errors import LinkDown, ReplyError, TruncatedReply
+from labioc.drivers.core.exchanger import Exchanger
 from labioc.drivers.core.framing import MAX_MESSAGE
-from labioc.drivers.core.links import Exchanger, open_link, parse
+from labioc.drivers.core.links import open_link, parse
 from labioc.sim.core import Faults
 from labioc.sim.core.connection import Connection
 from labioc.sim.core.faults import FIN
