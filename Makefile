@@ -30,6 +30,7 @@ test: check
 
 soak: $(STAMP)
 	$(PY) -m benchmarks.recovery
+	$(PY) -m benchmarks.stuck_client
 
 bench: $(STAMP)
 	$(PY) -m benchmarks.polling

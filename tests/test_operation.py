@@ -240,6 +240,15 @@ async def test_a_refused_put_leaves_the_move_alone(host: Host, client: Client, s
         await move
 
 
+async def test_a_second_refusal_in_the_same_words_is_seen(host: Host, client: Client) -> None:
+    async with client.monitor("S:MESSAGE") as messages:
+        await messages.next()
+        for _ in range(2):
+            with pytest.raises(PutFailed):
+                await client.put("S:TARGET", 500.0)
+            await messages.next(lambda reading: "beyond the limits" in str(reading.value))
+
+
 async def test_a_stop_does_not_wait_for_what_was_put_before_it(
     host: Host, client: Client, sim: StageSimulator
 ) -> None:

@@ -83,7 +83,7 @@ class LinkHealth(PVGroup):
             (self.last_good, time.strftime("%Y-%m-%d %H:%M:%S", last_good) if last_good else "never"),
         ):
             record.post(value, now)
-        if self.state.udf or self.state.value != port.state:
+        if self.state.udf or self.state.is_disabled or self.state.value != port.state:
             self.state.post(port.state, now)
 
     def measure(self) -> None:

@@ -35,6 +35,7 @@ from labioc.drivers.core.errors import (
 )
 from labioc.drivers.core.port import LinkState
 
+from ._caproto import DBE_LOG, DBE_VALUE
 from ._pvgroup import CaprotoRuntimeError, PVGroup, PVGroupMeta, SubGroup, pvproperty
 from .definition import LONG_TEXT_LENGTH, Definition, Settled
 from .health import LinkHealth
@@ -273,7 +274,12 @@ class Device(DeviceGroup):
     def refuse(self, pvname: str, error: Exception) -> None:
         """Put down why a put was refused."""
         text = str(error)
-        self.message.post(text if text.startswith(pvname) else f"{pvname}: {text}", time.time())
+        text = text if text.startswith(pvname) else f"{pvname}: {text}"
+        before = self.message.value
+        self.message.post(text, time.time())
+        if self.message.value == before:
+            # who tries in vain a second time must see that it was refused a second time
+            self.message.send_event(DBE_VALUE | DBE_LOG)
 
     def _link_changed(self) -> None:
         for entry in self.entries:

@@ -28,7 +28,6 @@ EXTRA = (
     "Torr = torr",
     "mTorr = 1e-3 * torr",
     "sccm = 101325 Pa * 1e-6 m^3 / min",
-    "slm = 1000 * sccm",
     "step = [motor_step]",
     "microstep = [motor_microstep]",
     "digit = [converter_count]",

@@ -23,6 +23,10 @@ package brings along, gives it the same records, and compares over Channel Acces
   answer to the put, whether TIME rose, and the events of each mask (DBE_VALUE, DBE_LOG, DBE_ALARM, DBE_PROPERTY)
   by itself.
 
+Behind labioc's outputs stands an instrument that takes everything within the drive limits, as behind the C IOC's soft
+records. What an instrument with a will of its own adds (a refusal, rounding, a lost reply, settling) the C IOC's soft
+records don't have; tests/test_operation.py and tests/test_mapping.py hold it.
+
 What differs is on this list; a difference that isn't fails the tests, and so does one on it that has gone.
 `python -m tests.conformance` asks both and prints the list with whatever isn't on it.
 
