@@ -11,6 +11,7 @@ from typing import Any
 from labioc.drivers.core import units
 from labioc.drivers.core.errors import DefinitionError
 from labioc.drivers.core.parameters import Command, Condition, Parameter, Readback, Setpoint
+from labioc.drivers.core.rewritten import Rewritten
 from labioc.drivers.core.values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
 from ._caproto import MAX_STATES
@@ -72,6 +73,8 @@ class Settled:
 
 def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
     """Choose the record for a value type. Raises DefinitionError, UnitError."""
+    if isinstance(value_type, Rewritten):
+        return _form(value_type.value, unit, where)
     converted = unit is not None and unit != value_type.unit
     if isinstance(value_type, Float):
         conversion = units.conversion(value_type.unit, unit) if unit is not None else units.SAME
