@@ -1,7 +1,8 @@
 """Links: a URL becomes an exchanger, the one thing that a port talks through.
 
-``tcp://host:port`` and ``serial:///dev/ttyUSB0?baudrate=57600&bytesize=7&parity=O`` are built in. Another
-scheme comes from a package's entry point in the group ``labioc.links``: an `Opener`.
+``tcp://host:port``, ``serial:///dev/ttyUSB0?baudrate=57600&bytesize=7&parity=O``,
+``serial:///?vid=0403&serial_number=A1`` and ``rfc2217://host:port?baudrate=57600`` are built in; docs/connections.md
+has them all. Another scheme comes from a package's entry point in the group ``labioc.links``: an `Opener`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import socket
 import threading
@@ -19,16 +19,21 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
+from .echo import EchoExchanger
 from .errors import AddressError, LinkDown
 from .exchanger import Exchanger, StreamExchanger
 from .framing import Framer
+from .line_settings import line_settings, with_defaults
+from .wire import Wire
 
 T = TypeVar("T")
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+BUILT_IN = frozenset(("tcp", "serial", "rfc2217"))
 ENTRY_POINTS = "labioc.links"
 
 
-Opener = Callable[[SplitResult, Callable[[], Framer], logging.Logger], Awaitable[Exchanger]]
-"""Opens what a URL names; for a byte stream the framer cuts it; the bytes go to the logger at DEBUG level."""
+Opener = Callable[[SplitResult, Callable[[], Framer], Wire], Awaitable[Exchanger]]
+"""Opens what a URL names; for a byte stream the framer cuts it; the exchanger shows the wire what it carries."""
 
 
 def parse(url: str, serial: Mapping[str, int | str] | None = None) -> SplitResult:
@@ -36,7 +41,7 @@ def parse(url: str, serial: Mapping[str, int | str] | None = None) -> SplitResul
 
     Args:
         url: where the instrument is.
-        serial: settings of a serial line, for what the URL does not say.
+        serial: settings of a serial line, local or behind RFC 2217, for what the URL does not say.
 
     Raises AddressError with what was expected.
     """
@@ -44,45 +49,39 @@ def parse(url: str, serial: Mapping[str, int | str] | None = None) -> SplitResul
         parts = urlsplit(url)
     except ValueError as error:
         raise AddressError(f"cannot connect to {url!r}: {error}") from None
-    if parts.scheme not in ("tcp", "serial") and parts.scheme not in _plug_ins():
+    if parts.scheme not in BUILT_IN:
+        if parts.scheme in _plug_ins():
+            return parts
         others = {n for n, entry in _plug_ins().items() if entry.dist is None or entry.dist.name != "labioc"}
-        known = ", ".join(sorted({"tcp", "serial"} | others))
+        known = ", ".join(sorted(BUILT_IN | others))
         raise AddressError(
             f"cannot connect to {url!r}: expected a URL like tcp://host:port or"
             f" serial:///dev/ttyUSB0?baudrate=9600 (known schemes: {known})"
         )
-    if parts.scheme == "tcp":
+    if parts.scheme != "serial":
         try:
             port = parts.port
         except ValueError as error:
             raise AddressError(f"cannot connect to {url!r}: {error}") from error
-        odd = parts.path not in ("", "/") or parts.query or parts.fragment or parts.username or " " in url
+        odd = parts.path not in ("", "/") or parts.fragment or parts.username or " " in url
         if not parts.hostname or not port or odd:
-            raise AddressError(f"cannot connect to {url!r}: expected tcp://host:port")
-    elif parts.scheme == "serial":
-        from . import serial_line
-
-        said = serial_line.settings(parts)
-        missing = {key: value for key, value in (serial or {}).items() if key not in said}
-        query = "&".join(
-            [*filter(None, [parts.query]), *(f"{key}={value}" for key, value in missing.items())]
-        )
-        parts = parts._replace(query=query)
-        serial_line.settings(parts)
-    return parts
+            raise AddressError(f"cannot connect to {url!r}: expected {parts.scheme}://host:port")
+    return with_defaults(parts, {} if parts.scheme == "tcp" else serial or {})
 
 
 def check_present(url: str) -> None:
-    """Check, before anything is started, that a serial device exists.
+    """Check, before anything is started, that the path of a serial device exists.
 
-    Raises AddressError: a device that was never there is a mistyped path, not an instrument that is off.
+    A USB device named by its identity is waited for: it may be plugged in later, as an instrument may be switched on.
+
+    Raises AddressError: a path that was never there is mistyped, not an instrument that is off.
     """
     parts = parse(url)
-    if parts.scheme == "serial" and not os.path.exists(parts.path):
+    if parts.scheme == "serial" and parts.path.strip("/") and not os.path.exists(parts.path):
         raise AddressError(f"cannot connect to {url!r}: there is no device {parts.path}")
 
 
-async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:
+async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: Wire) -> Exchanger:
     """Open the connection that a parsed URL names. The caller bounds the wait.
 
     Raises LinkDown if it can't be had.
@@ -94,6 +93,10 @@ async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logg
             from . import serial_line
 
             return await serial_line.open_serial(parts, framer, wire)
+        if parts.scheme == "rfc2217":
+            from . import rfc2217
+
+            return await rfc2217.open_rfc2217(parts, framer, wire)
         opener: Opener = _plug_ins()[parts.scheme].load()
         return await opener(parts, framer, wire)
     except OSError as error:
@@ -106,7 +109,13 @@ async def open_link(parts: SplitResult, framer: Callable[[], Framer], wire: logg
         raise LinkDown(f"cannot connect: {why}") from error
 
 
-async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger) -> Exchanger:
+async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: Wire) -> Exchanger:
+    kind = EchoExchanger if line_settings(parts).echo else StreamExchanger
+    return await connect_tcp(parts, lambda: kind(framer(), wire))
+
+
+async def connect_tcp(parts: SplitResult, protocol: Callable[[], P]) -> P:
+    """Connect to the host and port of a URL. Raises OSError."""
     assert parts.hostname
     assert parts.port
     loop = asyncio.get_running_loop()
@@ -116,14 +125,14 @@ async def _open_tcp(parts: SplitResult, framer: Callable[[], Framer], wire: logg
     failures: list[OSError] = []
     for *_, address in found:
         try:
-            transport, exchanger = await loop.create_connection(
-                lambda: StreamExchanger(framer(), wire), host=str(address[0]), port=parts.port
+            transport, connected = await loop.create_connection(
+                protocol, host=str(address[0]), port=parts.port
             )
         except OSError as error:
             failures.append(error)
         else:
             _tune(transport)
-            return exchanger
+            return connected
     raise failures[0]
 
 
