@@ -24,7 +24,7 @@ from tests.numbered import CHANNELS, INSTRUMENT, MILLION, Numbered, NumberedSimu
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.iocs.core import Host, InstrumentConfig
-from labioc.sim.core.control import execute
+from labioc.sim.core.control import execute, fault_switches
 
 TIMEOUT = 1.0
 SCANS = {f"R:{ch}:V": 0.05 for ch in CHANNELS} | {"R:LEVEL": 0.05, "R:SP_RBV": 0.1}
@@ -46,7 +46,7 @@ async def run_instrument(port: int) -> None:
         print(url, flush=True)
         loop = asyncio.get_running_loop()
         while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-            execute(simulator, line)
+            execute(fault_switches(simulator), line)
 
 
 async def run_ioc(url: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import SplitResult
 
@@ -10,6 +9,8 @@ from labioc.drivers.core import Lines
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.framing import Framer
 from labioc.drivers.core.port import LinkState, Port
+from labioc.drivers.core.protocol import Part
+from labioc.drivers.core.wire import Wire
 
 HANG = 20.0  # a guard against hanging, no expectation of time
 IDENTITY = "FAKE,1"
@@ -128,7 +129,7 @@ class FakeNetwork:
                 await self._news.wait()
 
     async def open_link(
-        self, parts: SplitResult, framer: Callable[[], Framer], wire: logging.Logger
+        self, parts: SplitResult, framer: Callable[[], Framer], wire: Wire
     ) -> FakeLink:
         self.attempts += 1
         self._news.set()
@@ -148,7 +149,7 @@ class Asker:
 
     async def ask(self, text: str, *more: str, urgent: bool = False) -> list[str]:
         """Exchange one or several questions."""
-        requests = self.port.protocol.requests(*((part, True) for part in (text, *more)))
+        requests = self.port.protocol.requests(*(Part(part, True) for part in (text, *more)))
         async with asyncio.timeout(HANG):
             return await self.port.exchange(requests, lambda: f"value of {text}", urgent=urgent)
 
@@ -156,7 +157,7 @@ class Asker:
         """Send a command."""
         async with asyncio.timeout(HANG):
             await self.port.exchange(
-                self.port.protocol.requests((text, False)), lambda: f"value of {text}", urgent=True
+                self.port.protocol.requests(Part(text, False)), lambda: f"value of {text}", urgent=True
             )
 
     async def until(self, state: LinkState) -> None:

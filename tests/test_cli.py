@@ -84,6 +84,11 @@ async def line_of(stream: asyncio.StreamReader | None, beginning: str) -> str:
         (("run", "lakeshore336", "--simulate", "--limit", "OUT1:SETP"), "expected PV=LOW:HIGH"),
         (("run", "lakeshore336", "--simulate", "--prefix", "{site}:"), "site"),
         (("sim", "lakeshore336", "--fault", "fire"), "no such fault"),
+        (("run", "lakeshore336", "--simulate", "--fault", "fire"), "no such fault"),
+        (
+            ("run", "lakeshore336", "--simulate", "--record", "/no/such/place"),
+            "can't record to /no/such/place: No such file",
+        ),
         (("describe", "nothing"), "unknown instrument 'nothing'"),
         (("get", "-s", "nowhere", "X"), "expected a server as HOST:PORT"),
     ],

@@ -15,8 +15,8 @@ from tests.test_sim_core import Bench
 
 from labioc.drivers.core.errors import AddressError
 from labioc.iocs.core.fault_proxy import FaultProxy
-from labioc.sim.core import Faults, serve_control
-from labioc.sim.core.control import HELP, execute
+from labioc.sim.core import Faults, fault_switches, serve_control
+from labioc.sim.core.control import execute
 from labioc.sim.lakeshore336 import LakeShore336
 
 # the control port
@@ -27,7 +27,7 @@ async def test_the_control_port_switches_faults(where: str, tmp_path: Path) -> N
     bench, path = Bench(), tmp_path / "control"
     async with (
         bench.serve(TCP) as url,
-        serve_control(bench, str(path) if where == "unix" else "0") as name,
+        serve_control(fault_switches(bench), str(path) if where == "unix" else "0") as name,
         control(name) as say,
         client(url) as plain,
     ):
@@ -39,7 +39,7 @@ async def test_the_control_port_switches_faults(where: str, tmp_path: Path) -> N
         assert await plain.ask(b"ADD? 1\nADD? 2\n") == b"2\r\n"
         assert await say("faults") == ["late=0.001"]
         assert await say("clear late") == await say("faults") == []
-        assert await say("help") == list(HELP)
+        assert await say("help") == [*fault_switches(bench), "help"]
         for line, why in (
             ("fault fire", "'fire': no such fault"),
             ("fault", "'fault' is none of: fault FAULT; faults"),
@@ -94,21 +94,21 @@ async def test_a_control_port_survives_a_crash_but_not_a_rival(tmp_path: Path) -
     path = str(tmp_path / "control")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(path)
-    async with serve_control(Bench(), path):
+    async with serve_control(fault_switches(Bench()), path):
         with pytest.raises(OSError, match="no control port at .*in use"):
-            async with serve_control(Bench(), path):
+            async with serve_control(fault_switches(Bench()), path):
                 pass
         async with control(path) as say:
             assert await say("faults") == []
     (tmp_path / "control").write_text("precious")
     with pytest.raises(OSError, match="in use"):
-        async with serve_control(Bench(), path):
+        async with serve_control(fault_switches(Bench()), path):
             pass
     assert (tmp_path / "control").read_text() == "precious"
 
 
 async def test_a_control_line_without_an_end_is_cut_off() -> None:
-    async with serve_control(Bench(), "0") as name, client(f"tcp://{name}") as plain:
+    async with serve_control(fault_switches(Bench()), "0") as name, client(f"tcp://{name}") as plain:
         plain.send(b"x" * 10_000)
         with contextlib.suppress(ConnectionResetError):
             assert await plain.receive() == b""
@@ -247,7 +247,7 @@ def test_what_a_proxy_can_not_do(fault: str, why: str) -> None:
         proxy.faults.add(fault)
     if fault == "power-cycle":
         with pytest.raises(ValueError, match=why):
-            execute(proxy, fault)
+            execute(fault_switches(proxy), fault)
 
 
 def test_a_proxy_to_nowhere_is_refused() -> None:

@@ -128,8 +128,9 @@ async def test_a_reply_cut_in_the_middle_is_read_invalid(
         cut = asyncio.Event()
         for events in watched:
             events.on_event = lambda reading: cut.set() if reading.status == AlarmStatus.READ else None
-        sim.faults.add("cut only=V? count=1")
+        sim.faults.add("cut only=V?")
         await asyncio.wait_for(cut.wait(), 20)
+        sim.faults.clear()
         for events in watched:
             await events.next(is_good)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,12 +143,12 @@ async def test_late_replies_over_tcp_are_never_another_questions_answer() -> Non
 
 
 async def test_a_simulator_that_is_late_by_more_than_the_fence() -> None:
+    class Impatient(LakeShore336):
+        protocol = replace(LakeShore336.protocol, timeout=0.2)
+
     simulator = Simulator()
     async with simulator.serve("tcp://127.0.0.1:0") as url:
-        controller = LakeShore336(url)
-        controller.port.protocol = Lines(
-            eol="\r\n", timeout=0.2, join=";", identify=("*IDN?", r"LSCI,MODEL336,")
-        )
+        controller = Impatient(url)
         await controller.start()
         try:
             await controller.connected()
@@ -270,7 +271,7 @@ async def test_the_very_url_of_the_manual(caplog: pytest.LogCaptureFixture) -> N
 
 async def test_a_line_belongs_to_one() -> None:
     async with Simulator().serve("pty:") as url, LakeShore336.open(url, name="first") as first:
-        with pytest.raises(LinkDown, match="second: cannot connect: .* is in use by another program"):
+        with pytest.raises(LinkDown, match="second: cannot connect: .* is in use by this program itself"):
             async with LakeShore336.open(url, name="second"):
                 pytest.fail("it is taken")
         assert await first.outputs[1].setpoint.read() == 0.0

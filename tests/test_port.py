@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import IDENTITY, PROTOCOL, FakeNetwork, echo, identify, started
 
 from labioc.drivers.core import Lines
-from labioc.drivers.core import port as port_module
+from labioc.drivers.core import line as line_module
 from labioc.drivers.core.errors import (
     DefinitionError,
     LinkDown,
@@ -20,12 +20,13 @@ from labioc.drivers.core.errors import (
     WrongInstrument,
 )
 from labioc.drivers.core.port import LinkState, Port
+from labioc.drivers.core.protocol import Part
 
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> FakeNetwork:
     network = FakeNetwork()
-    monkeypatch.setattr(port_module, "open_link", network.open_link)
+    monkeypatch.setattr(line_module, "open_link", network.open_link)
     return network
 
 
@@ -85,11 +86,8 @@ async def test_writes_go_before_waiting_reads_and_keep_their_order(network: Fake
         assert network.link.sent[2:] == ["W1?", "W2?", "W3?", "B?", "C?"]
 
 
-async def test_a_turn_is_waited_for_no_longer_than_allowed(
-    network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(port_module, "QUEUE_TIMEOUT", 0.01)
-    patient = Lines(eol="\n", timeout=3600, identify=("ID?", "FAKE,"))
+async def test_a_turn_is_waited_for_no_longer_than_allowed(network: FakeNetwork) -> None:
+    patient = Lines(eol="\n", timeout=3600, queue_timeout=0.01, identify=("ID?", "FAKE,"))
     async with started(patient) as fake:
         network.answer = identify
         running = asyncio.create_task(fake.ask("A?"))
@@ -219,9 +217,9 @@ async def test_a_reply_that_breaks_the_framing(
         assert await fake.ask("B?") == ["b"]
 
 
-async def test_bytes_of_another_encoding_are_an_answer_like_another(network: FakeNetwork) -> None:
+def test_bytes_of_another_encoding_are_an_answer_like_another() -> None:
     utf8 = Lines(eol="\n", timeout=1.0, identify=("ID?", "FAKE,"), encoding="utf-8")
-    assert utf8.answers(b"\xff5", 1) == ["\\xff5"]
+    assert utf8.unpacked(b"\xff5") == "\\xff5"
 
 
 # without a question that names itself
@@ -490,8 +488,8 @@ async def test_statistics(network: FakeNetwork) -> None:
         assert statistics.connects == 1
         assert statistics.errors == {"ReplyTimeout": 1}
         assert "value of B?" in statistics.last_error
-        assert statistics.busy > statistics.round_trip > 0.0
+        assert fake.port.line.spent > statistics.round_trips[-1] > 0.0
 
 
 def test_the_example_protocol_is_whole() -> None:
-    assert PROTOCOL.requests(("A", False), ("B?", True))[0].payload == b"A;B?\n"
+    assert PROTOCOL.requests(Part("A", False), Part("B?", True))[0].payload == b"A;B?\n"

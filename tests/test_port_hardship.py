@@ -38,8 +38,8 @@ async def test_a_link_that_comes_up_and_falls_at_once_is_tried_with_back_off(
         return echo(text)
 
     network.answer = hang_up
-    monkeypatch.setattr("labioc.drivers.core.port.asyncio.sleep", note)
-    monkeypatch.setattr("labioc.drivers.core.port.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("labioc.drivers.core.keeper.asyncio.sleep", note)
+    monkeypatch.setattr("labioc.drivers.core.keeper.random.uniform", lambda low, high: high)
     async with started():
         await network.attempted(6)
     assert [wait for wait in waits if wait > 0][:4] == [0.2, 0.4, 0.8, 1.5]
@@ -215,7 +215,7 @@ async def test_a_reading_that_goes_wrong_is_logged_once_and_its_recovery_once(
     async with sim.serve("tcp://127.0.0.1:0") as url, Numbered.open(url) as driver:
         sim.level = float("inf")
         assert await driver.level.read() == float("inf")
-        answers = iter(["what", "what", "50.0"])
+        answers = iter(["what", "what", "what", "50.0"])  # the first is asked again at once
         monkeypatch.setitem(NumberedSimulator.table, "LEVEL?", lambda simulator, given: next(answers))
         for _ in range(2):
             with pytest.raises(ReplyError):

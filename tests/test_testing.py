@@ -2,9 +2,18 @@
 
 import pytest
 
-from labioc.drivers.core import Command, Driver, Float, Lines, Readback, Setpoint
-from labioc.drivers.core.errors import AddressError, ReplyTimeout, WrongInstrument
+from labioc.drivers.core import Command, Driver, Float, Lines, Readback, Setpoint, Text
+from labioc.drivers.core.checksums import HEXLRC
+from labioc.drivers.core.errors import (
+    AddressError,
+    ReplyError,
+    ReplyTimeout,
+    TruncatedReply,
+    WrongInstrument,
+)
+from labioc.drivers.core.framing import FixedFramer
 from labioc.drivers.core.links import parse
+from labioc.drivers.core.protocol import Frames
 from labioc.drivers.testing import transcript
 
 IDENTITY = "HEATER,7"
@@ -111,7 +120,58 @@ async def test_the_wrong_identity_is_refused() -> None:
             pytest.fail("it must not connect")
 
 
+class Checked(Driver):
+    protocol = Lines(eol=("\r", "\n"), send_eol=";", checksum=HEXLRC, max_late=0.001)
+
+    temperature = Readback(Float("K"), ask="TEMP?")
+    event = Readback(Text(), unasked="EVENT (.*)")
+
+
+async def test_a_checksum_is_put_on_both_sides() -> None:
+    async with transcript(Checked, [("TEMP?", "4.2"), ("TEMP?", b"4.300\r")]) as driver:
+        assert await driver.temperature.read() == 4.2
+        with pytest.raises(ReplyError):
+            await driver.temperature.read()
+    with pytest.raises(AssertionError, match=r"\n- TEMP\?"):
+        async with transcript(Checked, [("TEMP?", "4.2")]):
+            pass
+
+
+async def test_what_comes_unasked_stands_behind_the_answer() -> None:
+    event = HEXLRC.append(b"EVENT door") + b"\n"
+    async with transcript(Checked, [("TEMP?", HEXLRC.append(b"4.2") + b"\r" + event)]) as driver:
+        assert await driver.temperature.read() == 4.2
+        assert driver.event.value == "door"
+
+
+async def test_half_a_reply() -> None:
+    async with transcript(Mute, [("TEMP?", b"4."), ("TEMP?", "4.2")]) as mute:
+        with pytest.raises(TruncatedReply, match=r"stopped after b'4\.'"):
+            await mute.temperature.read()
+        assert await mute.temperature.read() == 4.2
+
+
+class Binary(Driver):
+    protocol = Frames(
+        framing=lambda: FixedFramer(2), pack=str.encode, unpack=lambda frame: str(frame[1]), max_late=0.001
+    )
+
+    gap = Readback(Float("mm"), ask="GAP")
+
+
+async def test_frames_are_answered_in_bytes() -> None:
+    async with transcript(Binary, [("GAP", b"\x01\x07"), (b"GAP", b"\x01\x08")]) as driver:
+        assert await driver.gap.read() == 7
+        assert await driver.gap.read() == 8
+    with pytest.raises(AssertionError, match=r"\n- 47 41 50"):
+        async with transcript(Binary, [("GAP", b"\x01\x07")]):
+            pass
+    with pytest.raises(TypeError, match="a frame as it is on the wire"):
+        async with transcript(Binary, [("GAP", "7")]):
+            pass
+
+
 def test_the_scheme_comes_from_an_entry_point() -> None:
     assert parse("transcript://any").scheme == "transcript"
-    with pytest.raises(AddressError, match=r"known schemes: serial, tcp\)"):
+    with pytest.raises(AddressError, match=r"known schemes: rfc2217, serial, tcp\)"):
         parse("pigeon://any")

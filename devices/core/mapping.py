@@ -66,7 +66,7 @@ class SubGroups:
 _TAKEN = frozenset(dir(PVGroup)) | {
     *("alarms", "attr_pvdb", "attr_to_pvname", "groups", "log", "macros", "name", "parent", "prefix", "pvdb"),
     *("states", "update_state", "block", "device", "driver", "entries", "order", "on_rescan", "periods"),
-    *("link", "mark_simulated", "message", "simulated"),
+    *("link", "mark_simulated", "message", "shown_by", "simulated"),
 }
 
 
@@ -238,6 +238,10 @@ class Device(DeviceGroup):
                 found[bound] = min(periods, default=None)
         return found
 
+    def shown_by(self, bound: BoundReadback[Any]) -> str:
+        """Return the name of the PV that shows a readback."""
+        return next(entry.pvs[-1].pvname for entry in self.entries if entry.bound is bound)
+
     def mark_simulated(self) -> None:
         """Let every PV say that the instrument is a simulated one: SIMM is YES, and the device's SIM in alarm."""
         for record in self.pvdb.values():
@@ -393,7 +397,7 @@ class Entry:
         """Write what a client put; done when the instrument has it. Raises what the driver raises."""
         assert self.setpoint is not None
         ended = self._rivals()
-        connects = self.device.driver.port.statistics.connects
+        connects = self.device.driver.port.statistics.epoch
         try:
             if isinstance(self._driven, BoundCommand):
                 sent: Any = 0
@@ -472,8 +476,10 @@ class Entry:
             # what fails stands on the readback's PV, and the next answer may tell
             with suppress(LinkError, DeviceError):
                 await readback.read()
-            if port.state is LinkState.DOWN or port.statistics.connects != connects:
-                raise LinkDown(f"{name}: the connection was lost before it was settled")
+            if port.state is LinkState.DOWN or port.statistics.epoch != connects:
+                raise LinkDown(
+                    f"{name}: the instrument, or the connection, was lost before it was settled"
+                )
             if readback.error is None and rule.when.holds(readback.value):
                 return
         raise NotSettled(

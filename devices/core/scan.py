@@ -13,18 +13,32 @@ from labioc.drivers.core.bound import BoundReadback
 from labioc.drivers.core.errors import DeviceError, LinkError
 from labioc.drivers.core.port import LinkState
 
+from .health import Budget
 from .mapping import Device
 
 HEALTH_PERIOD = 1.0
 PAUSE = 0.005  # after a failure: a link that fails at once must not be asked in a tight loop
 LATER = 0.05
+SMOOTHING = 0.3
+LATE_FROM, LATE_UNTIL = 1.25, 1.1  # times the period
 REST, LONGEST_REST = 0.5, 30.0  # before a question that was not answered is asked again, doubled each time
 
 
 class _Turn:
     """When a readback is due next, in seconds of the loop's clock."""
 
-    __slots__ = ("anew", "due", "number", "period", "readback", "retried", "silences")
+    __slots__ = (
+        "anew",
+        "cost",
+        "due",
+        "interval",
+        "number",
+        "period",
+        "read",
+        "readback",
+        "retried",
+        "silences",
+    )
     _numbers = itertools.count()
 
     def __init__(self, readback: BoundReadback[Any], period: float | None) -> None:
@@ -34,7 +48,22 @@ class _Turn:
         self.anew = True  # what was read before doesn't count
         self.retried = False
         self.silences = 0
+        self.cost = 0.0  # what it takes of the link's time, smoothed
+        self.interval = 0.0  # between two readings, smoothed; 0: not known
+        self.read = 0.0
         self.number = next(self._numbers)
+
+    def measure(self, now: float, cost: float) -> None:
+        """Note a reading, and what it took of the link's time."""
+        self.cost += SMOOTHING * (cost - self.cost) if self.cost else cost
+        if self.read:
+            interval = now - self.read
+            self.interval += SMOOTHING * (interval - self.interval) if self.interval else interval
+        self.read = now
+
+    def forget(self) -> None:
+        """Forget how often it was read: the link was down, or the period is another."""
+        self.read = self.interval = 0.0
 
 
 class Poller:
@@ -51,12 +80,13 @@ class Poller:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._port = device.driver.port
-        self._connects = -1
+        self._epoch = -1
         self._kick = asyncio.Event()
         self._turns = {readback: _Turn(readback, period) for readback, period in device.periods().items()}
         # in tuples, which compare faster than objects of ours
         self._heap = [(turn.due, turn.number, turn) for turn in self._turns.values()]
         self._asked: list[_Turn] = []
+        self._is_late = False
         self._unswept = set(self._turns.values())
         self.swept = asyncio.Event()
         self._port.on_change.append(self._link_changed)
@@ -70,15 +100,42 @@ class Poller:
 
     async def _watch_health(self) -> None:
         while True:
-            self._device.link.measure()
+            self._device.link.measure(self._budget())
+            self._device.driver.check_ages(time.time())
             await asyncio.sleep(HEALTH_PERIOD)
+
+    def _budget(self) -> Budget:
+        """Find out whether the polls fit into the link's time; log once when they don't, and when they do again."""
+        load = sum(turn.cost / turn.period for turn in self._turns.values())
+        limit = LATE_UNTIL if self._is_late else LATE_FROM
+        late = [turn for turn in self._turns.values() if turn.interval > limit * turn.period]
+        late.sort(key=lambda turn: turn.period / turn.interval)
+        said = [f"{self._name_of(turn)} {turn.interval:.2g} s instead of {turn.period:g} s" for turn in late]
+        if bool(late) is not self._is_late:
+            self._is_late = bool(late)
+            name = self._device.driver.name
+            if late:
+                self._port.log.warning(
+                    "%s: the polls want %.0f %% of the link's time; %d are read less often than asked: %s",
+                    *(name, 100 * load, len(late), ", ".join(said[:10])),
+                )
+            else:
+                self._port.log.info("%s: everything is read as often as asked again", name)
+        return Budget(load, said)
+
+    def _name_of(self, turn: _Turn) -> str:
+        shown = self._device.shown_by(turn.readback)
+        return shown.removeprefix(self._device.prefix)
 
     def _link_changed(self) -> None:
         if self._port.state is not LinkState.UP:
+            if self._port.state is LinkState.DOWN:
+                for turn in self._turns.values():
+                    turn.forget()
             return
         now = asyncio.get_running_loop().time()
-        anew = self._connects != self._port.statistics.connects
-        self._connects = self._port.statistics.connects
+        anew = self._epoch != self._port.statistics.epoch
+        self._epoch = self._port.statistics.epoch
         for _, _, turn in self._heap:
             if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
                 # what failed in its own exchange comes last: it may be what breaks the link
@@ -99,6 +156,7 @@ class Poller:
         turn = self._turns[readback]
         wanted = self._device.periods()[readback]
         turn.period = math.inf if wanted is None else wanted
+        turn.forget()
         turn.anew = turn.anew or at_once
         if turn not in self._asked:
             latest = now if at_once else now + turn.period
@@ -121,6 +179,7 @@ class Poller:
             self._asked = batch
             asked = [turn for turn in batch if not self._is_fresh(turn)]
             failed = False
+            spent = self._port.line.spent
             try:
                 if len(asked) == 1:
                     await asked[0].readback.read()
@@ -130,7 +189,9 @@ class Poller:
                 failed = True  # it stands on the PVs
             finally:
                 ended = loop.time()
+                cost = (self._port.line.spent - spent) / max(1, len(asked))
                 for turn in batch:
+                    turn.measure(ended, cost if turn in asked else 0.0)
                     self._reschedule(turn, ended)
                 self._asked = []
             if failed:

@@ -5,13 +5,15 @@ import logging
 from .driver import Channel, Channels, Driver
 from .parameters import Command, Readback, Setpoint, computed
 from .protocol import Lines
-from .values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+from .rewritten import Block, Rewritten
+from .values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, Time, ValueType
 
 # a script that sets up no logging gets labioc's errors as exceptions, not on its terminal as well
 logging.getLogger("labioc").addHandler(logging.NullHandler())
 
 __all__ = [
     "Array",
+    "Block",
     "Bool",
     "Channel",
     "Channels",
@@ -24,8 +26,10 @@ __all__ = [
     "Integer",
     "Lines",
     "Readback",
+    "Rewritten",
     "Setpoint",
     "Text",
+    "Time",
     "ValueType",
     "computed",
 ]

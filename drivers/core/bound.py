@@ -5,6 +5,8 @@ A bound object asks and tells the instrument through the port, and keeps the las
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -23,7 +25,7 @@ from .errors import (
     UserError,
     ValueTypeError,
 )
-from .protocol import Request
+from .protocol import Part, Request
 from .values import Fields, Limits
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Bound:
         self.block = block
         self.error: LabiocError | None = None
         self._label = f"{block.path}{spec.name}"
+        self._timeout = spec.timeout
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.block.driver.name} {self._label}>"
@@ -74,31 +77,46 @@ class Bound:
     def _fail(self, error: UserError) -> UserError:
         return type(error)(f"{self.block.driver.name}: {self._label}: {error}")
 
+    def _refused(self, why: str) -> RefusedError:
+        error = RefusedError(f"{self.block.driver.name}: {self._label}: refused: {why}")
+        self.block.driver.port.count(error)
+        return error
+
     def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
         return self.block.driver.run_blocking(work)
+
+    def _part(self, text: str, *, answered: bool = True) -> Part:
+        return Part(text, answered, self._timeout)
 
     async def _tell(
         self,
         command: Callable[[list[str]], str],
         refresh: tuple[BoundReadback[Any], ...],
-        first: tuple[tuple[str, bool], ...] = (),
+        first: tuple[Part, ...] = (),
+        *,
+        idempotent: bool = False,
     ) -> None:
         """Send a command, made of the answers to what is asked first, with the question whether it was accepted."""
         driver = self.block.driver
-        confirm = driver.protocol.confirm if driver.port.confirms else None
-        texts: list[str] = []
+        protocol = driver.protocol
+        confirm = protocol.confirm if driver.port.confirms else None
+        sent: list[str] = []
 
         def rest(answers: list[str]) -> tuple[Request, ...]:
-            texts.append(command(answers))
-            parts = [(texts[0], False), *([(confirm[0], True)] if confirm is not None else [])]
-            parts += [(readback.ask, True) for readback in refresh]
-            return driver.protocol.requests(*parts, joined=driver.port.joins)
+            sent[:] = [command(answers)]
+            parts = [self._part(sent[0], answered=protocol.accepted is not None)]
+            parts += [Part(confirm[0], True)] if confirm is not None else []
+            parts += [readback.part for readback in refresh]
+            return protocol.requests(*parts, joined=driver.port.joins)
 
-        requests = driver.protocol.requests(*first) if first else rest([])
-        try:
-            answers = await driver.port.exchange(
+        async def exchange() -> list[str]:
+            requests = protocol.requests(*first) if first else rest([])
+            return await driver.port.exchange(
                 requests, self._get_label, urgent=True, then=rest if first else None
             )
+
+        try:
+            answers = await driver.port.repeated(exchange, driver.port.retries if idempotent else 0)
         except (LinkError, DeviceError) as failure:
             if failure.asked:
                 # the instrument may have changed, and nobody has seen to what
@@ -107,22 +125,23 @@ class Bound:
             raise
         stamp = time.time()
         answers = answers[len(first) :]
-        verdict = answers.pop(0) if confirm is not None else ""
+        judged = confirm is not None or protocol.accepted is not None
+        verdict = answers.pop(0) if judged else ""
         distribute(refresh, answers, stamp)
-        if confirm is None:
+        if not judged:
             return
         try:
-            accepted = confirm[1](verdict)
+            accepted = confirm[1](verdict) if confirm is not None else protocol.is_accepted(verdict)
         except ValueError:
+            question = sent[0] if confirm is None else confirm[0]
             error = ReplyError(
-                f"{driver.name}: {self._label}: {confirm[0]!r} was answered with {verdict[:200]!r}"
+                f"{driver.name}: {self._label}: {question!r} was answered with {verdict[:200]!r}"
             )
             driver.port.distrust(error)
             raise error from None
         if not accepted:
-            raise RefusedError(
-                f"{driver.name}: {self._label}: refused: after {texts[0]!r} {confirm[0]} answers {verdict!r}"
-            )
+            after = f"after {sent[0]!r} {confirm[0]}" if confirm is not None else repr(sent[0])
+            raise self._refused(f"{after} answers {verdict!r}")
 
 
 class BoundReadback(Bound, Generic[T]):
@@ -142,13 +161,16 @@ class BoundReadback(Bound, Generic[T]):
         self.stamp = 0.0
         self.listeners: list[Listener] = []
         self._failing: list[Listener] = []
-        self.ask = spec.ask.replace("{ch}", block.key)
+        self.ask = block.filled(spec.ask)
+        self.part = self._part(self.ask)
         self._value: T | None = None
         self._decode = spec.value.decode
         self._valid_if = spec.valid_if
         self._function = spec.function
         self._condition: tuple[BoundReadback[Any], Callable[[Any], bool]] | None = None
         self._taken: T | None = None
+        self._unasked = re.compile(spec.unasked) if spec.unasked else None
+        self._stale_after = spec.stale_after
         self._inputs: tuple[BoundReadback[Any], ...] = ()
         self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
@@ -178,7 +200,7 @@ class BoundReadback(Bound, Generic[T]):
         else:
             asked = (self,) if self.ask else ()
         self._asked = asked
-        questions = [(readback.ask, True) for readback in asked]
+        questions = [readback.part for readback in asked]
         self._requests = self.block.driver.protocol.requests(*questions)
         self._separate = self.block.driver.protocol.requests(*questions, joined=False)
 
@@ -187,21 +209,29 @@ class BoundReadback(Bound, Generic[T]):
         """The readbacks whose questions make up its exchange; empty if the instrument can't be asked."""
         return self._asked
 
+    @property
+    def comes_unasked(self) -> bool:
+        """Whether messages that nobody asked for bring it."""
+        return self._unasked is not None
+
     async def read(self) -> T:
-        """Ask the instrument.
+        """Ask the instrument; what comes unasked is waited for.
 
         Raises LinkDown, ReplyTimeout, PortBusy, TruncatedReply, ReplyError or ReadingInvalid.
         """
-        if not self._asked:
-            raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
         port = self.block.driver.port
         requests = self._requests if port.joins else self._separate
-        try:
-            await read_all(port, self._asked, requests, self._get_label)
-        except (ReplyTimeout, DeviceError) as error:
-            if error.asked:
-                self.note()
-            raise
+        if self._asked:
+            try:
+                await read_all(port, self._asked, requests, self._get_label)
+            except (ReplyTimeout, DeviceError) as error:
+                if error.asked:
+                    self.note()
+                raise
+        elif self._unasked is not None:
+            await self._next()
+        else:
+            raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
         if self.error is not None:
             raise self.error
         if not self.stamp:
@@ -214,6 +244,44 @@ class BoundReadback(Bound, Generic[T]):
     def get(self) -> T:
         """`read()` for scripts without an event loop."""
         return self._blocking(self.read())
+
+    async def _next(self) -> None:
+        """Wait for what comes unasked. Raises ReplyTimeout, LinkDown."""
+        driver, limit = self.block.driver, self._stale_after or self.block.driver.protocol.timeout
+        if not driver.port.is_up and driver.port.error is not None:
+            raise type(driver.port.error)(f"{driver.name}: {self._label}: {driver.port.error}")
+        came = asyncio.Event()
+
+        def listener(readback: BoundReadback[Any]) -> None:
+            came.set()
+
+        self.listeners.append(listener)
+        try:
+            async with asyncio.timeout(limit):
+                await came.wait()
+        except TimeoutError:
+            raise ReplyTimeout(f"{driver.name}: {self._label}: nothing came within {limit:g} s") from None
+        finally:
+            self.listeners.remove(listener)
+
+    def check_age(self, now: float) -> None:
+        """Fail if what should come unasked has not come for too long; `now` in seconds since 1970."""
+        limit = self._stale_after
+        if limit is None or self.error is not None or now - self.stamp <= limit:
+            return
+        self.fail(
+            ReplyTimeout(f"{self.block.driver.name}: {self._label}: nothing has come for {limit:g} s"),
+            alone=False,
+        )
+        self.note()
+
+    def arrive(self, text: str) -> bool:
+        """Take a message that came unasked, if it is one of this readback's."""
+        if self._unasked is None or not (found := self._unasked.fullmatch(text)):
+            return False
+        self.take(found[1] if found.re.groups else text)
+        finish((self,), time.time())
+        return True
 
     # What exchanges call
 
@@ -228,7 +296,6 @@ class BoundReadback(Bound, Generic[T]):
                 f" expected {self.value_type.expected}{hint}"
             )
             self.alone = True
-            self.block.driver.port.distrust(self.error)
         else:
             self.error = None
             self.alone = False
@@ -309,7 +376,8 @@ class BoundSetpoint(BoundReadback[T]):
         self._station: dict[str, Limits] = {}
         self._refreshes = spec.refreshes
         self.verifies = spec.verify
-        self._tell_text = spec.tell.replace("{ch}", block.key)
+        self._tell_text = block.filled(spec.tell)
+        self._idempotent = spec.idempotent
         self._refreshed: tuple[BoundReadback[Any], ...] = ()
 
     def prepare(self) -> None:
@@ -387,9 +455,9 @@ class BoundSetpoint(BoundReadback[T]):
             current: Any = self._taken
             return self.check(current._replace(**fields))
 
-        await self._write(replace, ((self.ask, True),))
+        await self._write(replace, (self.part,))
 
-    async def _write(self, make: Callable[[str], T], first: tuple[tuple[str, bool], ...]) -> None:
+    async def _write(self, make: Callable[[str], T], first: tuple[Part, ...]) -> None:
         sent: list[T] = []
 
         def command(answers: list[str]) -> str:
@@ -397,7 +465,7 @@ class BoundSetpoint(BoundReadback[T]):
             return self._tell_text.replace("{value}", self.value_type.encode(sent[0]))
 
         try:
-            await self._tell(command, self._refreshed, first)
+            await self._tell(command, self._refreshed, first, idempotent=self._idempotent)
         except RefusedError:
             # an error that another client made, or noise: the instrument has the value all the same
             if not (self.ask and self.error is None and self.value_type.agree(sent[0], self.value)):
@@ -413,9 +481,8 @@ class BoundSetpoint(BoundReadback[T]):
         if isinstance(self.error, ReplyError):
             raise self.error
         if self.verifies and not self.value_type.agree(sent[0], self.value):
-            raise RefusedError(
-                f"{self.block.driver.name}: {self._label}: refused: sent {self.value_type.encode(sent[0])!r},"
-                f" the instrument kept {self.value!r}"
+            raise self._refused(
+                f"sent {self.value_type.encode(sent[0])!r}, the instrument kept {self.value!r}"
             )
 
     def put(self, value: T) -> None:
@@ -433,7 +500,8 @@ class BoundCommand(Bound):
     def __init__(self, spec: Command, block: Block) -> None:
         super().__init__(spec, block)
         self._refreshes = spec.refreshes
-        self._tell_text = spec.tell.replace("{ch}", block.key)
+        self._tell_text = block.filled(spec.tell)
+        self._idempotent = spec.idempotent
         self._refreshed: tuple[BoundReadback[Any], ...] = ()
 
     def prepare(self) -> None:
@@ -445,7 +513,7 @@ class BoundCommand(Bound):
 
         Raises RefusedError if the instrument did not take it, or what a failing link raises.
         """
-        await self._tell(lambda _: self._tell_text, self._refreshed)
+        await self._tell(lambda _: self._tell_text, self._refreshed, idempotent=self._idempotent)
 
     def run(self) -> None:
         """`execute()` for scripts without an event loop."""
@@ -453,9 +521,20 @@ class BoundCommand(Bound):
 
 
 def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
-    """Give each readback its answer, let each judge its own beside the others', then make all known."""
+    """Give each readback its answer, and raise a fence if one makes no sense; then finish them."""
+    _take_all(readbacks, answers)
+    finish(readbacks, stamp)
+
+
+def _take_all(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str]) -> None:
     for readback, answer in zip(readbacks, answers, strict=True):
         readback.take(answer)
+        if readback.error is not None:
+            readback.block.driver.port.distrust(readback.error)
+
+
+def finish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
+    """Let each readback judge what it has taken beside the others', then make all known."""
     for readback in readbacks:
         readback.judge(stamp)
         readback.note()
@@ -476,12 +555,28 @@ def publish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
 async def read_all(
     port: Port, asked: Sequence[BoundReadback[Any]], requests: Sequence[Request], label: Callable[[], str]
 ) -> None:
-    """Ask for several readbacks in one exchange; a failure of it stands on each of them, and is raised."""
-    try:
-        answers = await port.exchange(requests, label)
-    except LabiocError as error:
-        alone = error.asked and isinstance(error, (ReplyTimeout, LinkDown, DeviceError))
-        for readback in asked:
-            readback.fail(error, alone=alone)
-        raise
-    distribute(asked, answers, time.time())
+    """Ask for several readbacks in one exchange; a failure of it stands on each of them, and is raised.
+
+    What is lost or spoilt is asked again as often as the protocol says, before anybody hears of it.
+    """
+    # what failed before fails again, most likely: its alarm is known, and each try costs the others time
+    retries = 0 if any(readback.alone for readback in asked) else port.retries
+    is_spoilt = False
+    while True:
+        try:
+            answers = await port.repeated(lambda: port.exchange(requests, label), retries)
+        except LabiocError as failure:
+            if is_spoilt and not failure.asked:
+                break  # what came before says why
+            error = ReadingInvalid(str(failure)) if isinstance(failure, RefusedError) else failure
+            alone = error.asked and isinstance(error, (ReplyTimeout, LinkDown, DeviceError))
+            for readback in asked:
+                readback.fail(error, alone=alone)
+            raise error from None
+        _take_all(asked, answers)
+        is_spoilt = any(readback.error is not None for readback in asked)
+        if not (is_spoilt and retries):
+            break
+        retries -= 1
+        port.statistics.retries += 1
+    finish(asked, time.time())

@@ -9,10 +9,20 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
 from .bound import Bound, BoundReadback, read_all
-from .errors import DefinitionError, DeviceError, LabiocError, MissingChannel, ReplyTimeout, UserError
+from .errors import (
+    AddressError,
+    DefinitionError,
+    DeviceError,
+    LabiocError,
+    MissingChannel,
+    ReplyError,
+    ReplyTimeout,
+    UserError,
+)
+from .line import Line
 from .parameters import Parameter, Readback
 from .port import LinkState, Port
-from .protocol import Lines
+from .protocol import Protocol
 
 C = TypeVar("C", bound="Channel")
 K = TypeVar("K", bound="str | int")
@@ -148,6 +158,10 @@ class Block:
                         f"{cls.__name__}.{spec.name} needs {other.path}, which is not in the class"
                     )
 
+    def filled(self, text: str) -> str:
+        """Return a command with the channel and the instrument's address in their places."""
+        return text.replace("{ch}", self.key).replace("{addr}", self.driver.address)
+
     def _bind(self, driver: Driver) -> None:
         self.driver = driver
         self.parameters = {name: spec.bind(self) for name, spec in self.specs.items()}
@@ -177,19 +191,21 @@ class Driver(Block):
     A subclass states its ``protocol``, its parameters and its `Channels`.
 
     Args:
-        url: where the instrument is, as in ``tcp://10.0.0.12:7777``.
+        url: where the instrument is, as in ``tcp://10.0.0.12:7777``; or a `Line`, that several instruments share.
         name: what errors and logs call it.
         variant: the variant of the instrument, or "" for the plain one.
+        address: its address on a line, for a protocol with ``{addr}`` in its commands.
+        retry_every: the longest time between two attempts to connect, seconds.
 
-    Raises AddressError for a URL that can't be right, DefinitionError for an unknown variant.
+    Raises AddressError for a URL or an address that can't be right, DefinitionError for an unknown variant.
     """
 
-    protocol: ClassVar[Lines]
+    protocol: ClassVar[Protocol]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Raises DefinitionError if the class cannot be right."""
         super().__init_subclass__(**kwargs)
-        if not isinstance(getattr(cls, "protocol", None), Lines):
+        if not isinstance(getattr(cls, "protocol", None), Protocol):
             raise DefinitionError(f"{cls.__name__} needs a protocol, as in protocol = Lines(...)")
         for spec in cls.specs.values():
             if any("{ch}" in text for text in spec.wire("{ch}")):
@@ -204,19 +220,49 @@ class Driver(Block):
                     f" {min(unknown)!r}"
                 )
 
-    def __init__(self, url: str, *, name: str | None = None, variant: str = "") -> None:
+    def __init__(
+        self,
+        url: str | Line,
+        *,
+        name: str | None = None,
+        variant: str = "",
+        address: str = "",
+        retry_every: float | None = None,
+    ) -> None:
         self.name = name or type(self).__name__.lower()
         if variant and variant not in self.protocol.variants:
             known = ", ".join(self.protocol.variants) or "none"
             raise DefinitionError(f"{self.name}: unknown variant {variant!r}; known: {known}")
         self.variant = variant
-        self.port = Port(url, self.protocol, name=self.name, variant=variant)
+        self.address = address
+        self._check_address()
+        self.port = Port(
+            url, self.protocol, name=self.name, variant=variant, address=address, retry_every=retry_every
+        )
         self._thread: _LoopThread | None = None
         self._bind(self)
         self.channels: dict[str, BoundChannels[Any, Any]] = {
             name: channels.bind(self, variant) for name, channels in self.channel_specs().items()
         }
         self.port.on_change.append(self._link_changed)
+        self._unasked = [
+            readback
+            for readback in self.all_parameters()
+            if isinstance(readback, BoundReadback) and readback.comes_unasked
+        ]
+        self.port.routes = bool(self._unasked)
+        self.port.route = self._route
+
+    def _check_address(self) -> None:
+        blocks = [type(self), *(channels.kind for channels in self.channel_specs().values())]
+        texts = [text for block in blocks for spec in block.specs.values() for text in spec.wire("")]
+        needed = any("{addr}" in text for text in texts)
+        if needed and not self.address:
+            raise AddressError(f"{self.name}: an instrument of this kind has an address: address=...")
+        if self.address and not needed:
+            raise AddressError(
+                f"{self.name}: an instrument of this kind has no address, not {self.address!r}"
+            )
 
     @classmethod
     def channel_specs(cls) -> dict[str, Channels[Any, Any]]:
@@ -230,12 +276,14 @@ class Driver(Block):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, name: str | None = None, variant: str = "") -> AsyncIterator[Self]:
-        """Connect, for ``async with``.
+    async def open(
+        cls, url: str | Line, *, name: str | None = None, variant: str = "", address: str = ""
+    ) -> AsyncIterator[Self]:
+        """Connect, for ``async with``. For the arguments see the class.
 
         Raises LinkDown, ReplyTimeout or WrongInstrument if the first attempt fails.
         """
-        driver = cls(url, name=name, variant=variant)
+        driver = cls(url, name=name, variant=variant, address=address)
         await driver.start()
         try:
             await driver.connected()
@@ -244,12 +292,12 @@ class Driver(Block):
             await driver.close()
 
     @classmethod
-    def connect(cls, url: str, *, name: str | None = None, variant: str = "") -> Self:
+    def connect(cls, url: str, *, name: str | None = None, variant: str = "", address: str = "") -> Self:
         """Connect, for a script: use `get`, `put` and `run` of the parameters, then `disconnect` (or ``with``).
 
         The instrument is talked to on a thread of its own. Raises what `open` raises.
         """
-        driver = cls(url, name=name, variant=variant)
+        driver = cls(url, name=name, variant=variant, address=address)
         driver._thread = _LoopThread()
         try:
             driver._thread.run(driver.start())
@@ -315,7 +363,7 @@ class Driver(Block):
             raise silence
 
     async def _read_group(self, asked: tuple[BoundReadback[Any], ...]) -> None:
-        requests = self.protocol.requests(*((r.ask, True) for r in asked), joined=self.port.joins)
+        requests = self.protocol.requests(*(r.part for r in asked), joined=self.port.joins)
         try:
             await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked))
         except DeviceError:
@@ -343,6 +391,20 @@ class Driver(Block):
     def readbacks(self) -> Iterator[BoundReadback[Any]]:
         """Go through what can be read, setpoints included."""
         return (p for p in self.all_parameters() if isinstance(p, BoundReadback) and p.asked)
+
+    def check_ages(self, now: float) -> None:
+        """Fail what should come unasked and has not come for too long; `now` in seconds since 1970."""
+        for readback in self._unasked:
+            readback.check_age(now)
+
+    def _route(self, message: bytes) -> bool:
+        try:
+            text = self.protocol.unpacked(message)
+        except ReplyError:
+            return False
+        taken = any(readback.arrive(text) for readback in self._unasked)
+        self.port.statistics.unasked += taken
+        return taken
 
     def _link_changed(self) -> None:
         error: LabiocError | None = self.port.error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from .errors import LinkDown, ReplyError, TruncatedReply
 from .framing import Framer
+from .wire import CLOSED, LOST, OPENED, Wire
 
 MAX_UNASKED = 256
+MAX_UNSENT = 65536  # bytes that a line hasn't taken, after which it counts as dead
 
 
 class Exchanger(Protocol):
@@ -44,17 +46,18 @@ class StreamExchanger(asyncio.Protocol):
 
     Args:
         framer: cuts the byte stream into messages.
-        wire: where the bytes are traced, at DEBUG level.
+        wire: where the bytes are shown.
     """
 
-    def __init__(self, framer: Framer, wire: logging.Logger) -> None:
+    def __init__(self, framer: Framer, wire: Wire) -> None:
         self._framer = framer
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._messages: deque[bytes] = deque()
         self._waiter: asyncio.Future[bytes] | None = None
-        self._broken: ReplyError | None = None
+        self._broken: ReplyError | TruncatedReply | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -66,14 +69,21 @@ class StreamExchanger(asyncio.Protocol):
         """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._wire.event(OPENED)
 
     def data_received(self, data: bytes) -> None:
         """Cut the bytes into messages and hand over the first that is waited for."""
-        if self._wire.isEnabledFor(logging.DEBUG):
-            self._wire.debug("< %r", data)
+        self._wire.received(data)
+        self._deliver(lambda: self._framer.feed(data))
+        if self._framer.quiet:
+            if self._silence is not None:
+                self._silence.cancel()
+            self._silence = self._loop.call_later(self._framer.quiet, self._deliver, self._framer.silent)
+
+    def _deliver(self, cut: Callable[[], list[bytes]]) -> None:
         try:
-            messages = self._framer.feed(data)
-        except ReplyError as error:
+            messages = cut()
+        except (ReplyError, TruncatedReply) as error:
             if not self._wake(error):
                 self._broken = error
             return
@@ -89,6 +99,10 @@ class StreamExchanger(asyncio.Protocol):
         """Fail whoever waits for a reply."""
         if not self._lost.done():
             self._lost.set_result(exc)
+            if self._closing:
+                self._wire.event(CLOSED)
+            else:
+                self._wire.event(LOST, str(exc or "the instrument closed the connection"))
         if self._waiter is not None:
             self._wake(self._why_lost())
 
@@ -98,8 +112,10 @@ class StreamExchanger(asyncio.Protocol):
         """Send one message."""
         if self._transport is None or self._lost.done():
             raise self._why_lost()
-        if self._wire.isEnabledFor(logging.DEBUG):
-            self._wire.debug("> %r", message)
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > MAX_UNSENT:
+            raise LinkDown(f"the instrument takes nothing any more: {unsent} bytes are unsent")
+        self._wire.sent(message)
         self._transport.write(message)
 
     async def receive(self, timeout: float) -> bytes:
@@ -139,8 +155,9 @@ class StreamExchanger(asyncio.Protocol):
     async def close(self) -> None:
         """Abort: a graceful close waits for output that a dead line never takes."""
         self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._silence):
+            if timer is not None:
+                timer.cancel()
         if self._transport is not None:
             self._transport.abort()
             await asyncio.wait([self._lost], timeout=1.0)

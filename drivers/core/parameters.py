@@ -8,6 +8,7 @@ bound object.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Self, TypeVar, cast, overload
 
@@ -27,8 +28,9 @@ class Parameter:
     name: str = ""
     owner: type[Block]
 
-    def __init__(self, doc: str) -> None:
+    def __init__(self, doc: str, timeout: float | None = None) -> None:
         self.__doc__ = doc
+        self.timeout = timeout
 
     def __set_name__(self, owner: type[Block], name: str) -> None:
         # a second name is found when the class is made: Python 3.11 would hide an error that is raised here
@@ -68,22 +70,42 @@ class Readback(Parameter, Generic[T]):
 
     Args:
         value: how it stands on the wire.
-        ask: the question; ``{ch}`` stands for the channel.
+        ask: the question; ``{ch}`` stands for the channel, ``{addr}`` for the instrument's address.
+        unasked: for what comes unasked, a regular expression that the whole message matches; the value is its first
+            group, or all of it.
+        stale_after: how long what comes unasked may fail to come, seconds; then the reading has failed.
         valid_if: a condition on another readback of the same class, asked in the same exchange, without which the
             reading is not valid.
+        timeout: how long its reply may take, seconds, where it differs from the protocol's.
         doc: what it is, where the name does not say it.
     """
 
     def __init__(
-        self, value: ValueType[T], *, ask: str, valid_if: Condition | None = None, doc: str = ""
+        self,
+        value: ValueType[T],
+        *,
+        ask: str = "",
+        unasked: str = "",
+        stale_after: float | None = None,
+        valid_if: Condition | None = None,
+        timeout: float | None = None,
+        doc: str = "",
     ) -> None:
-        super().__init__(doc)
+        super().__init__(doc, timeout)
         if not isinstance(value, ValueType):
             raise DefinitionError(f"expected a value type such as Float(), got {value!r} (asked by {ask!r})")
-        if not ask and type(self) is Readback:
-            raise DefinitionError("a readback needs a question: ask=...")
+        if not ask and not unasked and type(self) is Readback:
+            raise DefinitionError("a readback needs a question: ask=..., or what comes unasked: unasked=...")
+        try:
+            re.compile(unasked)
+        except re.error as error:
+            raise DefinitionError(f"unasked={unasked!r} is no regular expression: {error}") from error
+        if stale_after is not None and not unasked:
+            raise DefinitionError("stale_after= is for what comes unasked")
         self.value = value
         self.ask = ask
+        self.unasked = unasked
+        self.stale_after = stale_after
         self.valid_if = valid_if
         self.inputs: tuple[Readback[Any], ...] = ()
         self.function: Callable[..., T] | None = None
@@ -113,7 +135,8 @@ class Readback(Parameter, Generic[T]):
     def questions(self, key: str) -> list[str]:
         """Return the question, behind the one that it depends on."""
         condition = [] if self.valid_if is None else self.valid_if.readback.questions(key)
-        return [*condition, *([self.ask.replace("{ch}", key)] if self.ask else [])]
+        own = self.ask.replace("{ch}", key) or self.unasked
+        return [*condition, *([own] if own else [])]
 
     def bind(self, block: Block) -> BoundReadback[T]:
         """Return the object that stands for it on an instance."""
@@ -129,6 +152,8 @@ class Setpoint(Readback[T]):
         ask: the question for it; "" if the instrument can't be asked.
         refreshes: other readbacks of the same class that this command changes.
         verify: whether what is read back must be what was sent; False where the manual says that it may differ.
+        idempotent: whether it does no harm to send it twice: then it is repeated if its reply is lost.
+        timeout: how long its replies may take, seconds, where it differs from the protocol's.
         doc: what it is, where the name does not say it.
     """
 
@@ -140,14 +165,17 @@ class Setpoint(Readback[T]):
         ask: str = "",
         refreshes: Iterable[Readback[Any]] = (),
         verify: bool = True,
+        idempotent: bool = False,
+        timeout: float | None = None,
         doc: str = "",
     ) -> None:
-        super().__init__(value, ask=ask, doc=doc)
+        super().__init__(value, ask=ask, timeout=timeout, doc=doc)
         if "{value}" not in tell:
             raise DefinitionError(f"a setpoint's command needs {{value}}, got {tell!r}")
         self.tell = tell
         self.refreshes = tuple(refreshes)
         self.verify = verify
+        self.idempotent = idempotent
 
     @overload
     def __get__(self, instance: None, owner: type[Block]) -> Self: ...
@@ -173,13 +201,24 @@ class Command(Parameter):
     Args:
         tell: the command; ``{ch}`` stands for the channel.
         refreshes: readbacks of the same class that it changes.
+        idempotent: whether it does no harm to send it twice: then it is repeated if its reply is lost.
+        timeout: how long its reply may take, seconds, where it differs from the protocol's.
         doc: what it does, where the name does not say it.
     """
 
-    def __init__(self, *, tell: str, refreshes: Iterable[Readback[Any]] = (), doc: str = "") -> None:
-        super().__init__(doc)
+    def __init__(
+        self,
+        *,
+        tell: str,
+        refreshes: Iterable[Readback[Any]] = (),
+        idempotent: bool = False,
+        timeout: float | None = None,
+        doc: str = "",
+    ) -> None:
+        super().__init__(doc, timeout)
         self.tell = tell
         self.refreshes = tuple(refreshes)
+        self.idempotent = idempotent
 
     @overload
     def __get__(self, instance: None, owner: type[Block]) -> Self: ...

@@ -1,12 +1,12 @@
-"""The port: one owner of one link, that gives each exchange its turn and never mixes up two answers.
+"""The port: an instrument at its place on a line. It gives each exchange its turn and never mixes up two answers.
 
 Theory of operation
 -------------------
-1. One exchange is on the wire at a time. Whoever makes one runs it in its own task, holding the port; those who
-   wait stand in two rows, writes before reads.
+1. One exchange is on the wire at a time. Whoever makes one runs it in its own task, holding the line; those who
+   wait stand in rows, writes before reads.
 2. The port is UP, SUSPECT or DOWN. Exchanges run only while it is UP.
 3. Whatever is odd (no reply in time, a reply that does not parse, bytes nobody asked for, a caller cancelled with
-   its question on the wire) makes it SUSPECT: an answer may still be on its way. The port's own task, the keeper,
+   its question on the wire) makes it SUSPECT: an answer may still be on its way. The port's own task, the `Keeper`,
    then raises a fence: it asks the question whose answer names itself and drops everything before that answer.
 4. A fence without an answer, or a lost connection, makes it DOWN: the keeper tries again and again, one attempt at a
    time, with exponential back-off and jitter. An attempt is: connect, fence. A connection alone proves nothing,
@@ -14,7 +14,10 @@ Theory of operation
 5. While it is SUSPECT, reads wait for the fence for two usual round trips, writes to its end. After that, and while
    the port is DOWN, they fail at once with the error that caused it, instead of each waiting out a time-out of its
    own.
-6. A line that equals the identity is never the answer to another question: it is a late answer to a fence.
+6. A reply that equals the identity is never the answer to another question: it is a late answer to a fence. Where
+   replies name what they answer (``match``), one that answers another question is dropped, and the wait goes on.
+7. Ports may share a line. Each has its own state: an address that is dead is tried by its own keeper, seldom enough
+   for the others. The connection is closed when the last of them lets go of it.
 """
 
 from __future__ import annotations
@@ -22,35 +25,37 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import random
-import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import (
+    DeviceError,
     LabiocError,
     LinkDown,
     LinkError,
     PortBusy,
+    ReadingInvalid,
+    RefusedError,
     ReplyError,
     ReplyTimeout,
     TruncatedReply,
     UserError,
     WriteCut,
-    WrongInstrument,
 )
 from .exchanger import Exchanger
-from .links import open_link, parse
-from .protocol import Lines, Request
+from .line import Line, Row
+from .protocol import Part, Protocol, Request
+from .wire import Wire
 
-CONNECT_TIMEOUT = 3.0
-QUEUE_TIMEOUT = 5.0
-FIRST_BACK_OFF = 0.2
-FENCE_PATIENCE = (0.005, 0.1)  # twice the last round trip, within these bounds
-STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
-LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3 s
+if TYPE_CHECKING:
+    from .keeper import Keeper
+
+T = TypeVar("T")
+
+ROUND_TRIPS = 500  # of how many exchanges the times are kept
 
 
 class LinkState(enum.IntEnum):
@@ -67,87 +72,126 @@ class Statistics:
 
     exchanges: int = 0
     overruns: int = 0
-    busy: float = 0.0
-    round_trip: float = 0.0
+    round_trips: deque[float] = field(default_factory=lambda: deque((0.0,), ROUND_TRIPS))
     connects: int = 0
+    power_cycles: int = 0
+    retries: int = 0
+    unasked: int = 0
     discarded: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     last_good: float = 0.0
 
+    @property
+    def epoch(self) -> int:
+        """How often all that was known of the instrument has become uncertain: connects and power cycles."""
+        return self.connects + self.power_cycles
+
 
 class Port:
-    """One link to one instrument.
+    """One instrument on a line.
 
     Args:
-        url: where it is.
+        line: where it is: a URL, or a line that several instruments share.
         protocol: how it talks.
         name: the instrument's name, for errors and logs.
         variant: the variant of the instrument that is expected, or "".
+        address: its address on a shared line, which stands for ``{addr}`` in what is sent.
+        retry_every: the longest time between two attempts to connect, seconds; None: short, where no other
+            instrument on the line is held up by them.
 
     Attributes:
         state: what it is doing.
         error: why it is not UP, or None.
         identity: what the instrument calls itself.
-        joins: whether it takes several questions in one line.
+        retries: how often a read is asked again.
+        joins: whether it takes several questions in one message.
         confirms: whether it answers the question after a command.
+        routes: whether messages may come that nobody asked for.
+        route: gets each message that comes; True if it takes it.
         on_change: called at each change of the state.
+        on_power_cycle: called when the instrument has been without power.
+
+    Raises AddressError for a URL that can't be right, or a line that can't be shared.
     """
 
-    def __init__(self, url: str, protocol: Lines, *, name: str, variant: str = "") -> None:
-        self.url = url
+    def __init__(
+        self,
+        line: str | Line,
+        protocol: Protocol,
+        *,
+        name: str,
+        variant: str = "",
+        address: str = "",
+        retry_every: float | None = None,
+    ) -> None:
         self.name = name
         self.protocol = protocol
+        self.variant = variant
+        self.address = address
+        self.retry_every = retry_every
         self.state = LinkState.DOWN
         self.error: LabiocError | None = LinkDown(f"{name}: not connected yet")
         self.identity = ""
+        self.retries = protocol.retries
         self.statistics = Statistics()
         self.on_change: list[Callable[[], None]] = []
-        self._parts = parse(url, protocol.serial)
         self.log = logging.getLogger(f"labioc.port.{name}")
-        self._wire = logging.getLogger(f"labioc.wire.{name}")
-        self._identify = protocol.identify and (protocol.identify[0], re.compile(protocol.identify[1]))
-        self._fence = protocol.requests((protocol.identify[0], True))[0] if protocol.identify else None
-        self._confirm = protocol.requests((protocol.confirm[0], True))[0] if protocol.confirm else None
-        twice = (protocol.identify[0], True) if protocol.identify else None
-        self._joined = protocol.requests(twice, twice)[0] if twice and protocol.join is not None else None
         self.joins = protocol.join is not None
         self.confirms = protocol.confirm is not None
-        self._variant = (variant, re.compile(protocol.variants[variant])) if variant else None
-        self._identity_line: bytes | None = None
-        self._silences = 0
-        self._exchanger: Exchanger | None = None
-        self._busy = False
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._normal: deque[asyncio.Future[None]] = deque()
-        self._trouble = asyncio.Event()
+        self.routes = False
+        self.route: Callable[[bytes], bool] = lambda message: False
+        self.exchanger: Exchanger | None = None
+        self.identity_question: bytes | None = None
+        self.identity_reply: bytes | None = None
+        self.silences = 0
+        self.trouble = asyncio.Event()
         self._cause: LinkError | None = None
-        self._gap = protocol.gaps.get(self._parts.scheme, 0.0)
-        self._quiet_until = 0.0
-        self._keeper: asyncio.Task[None] | None = None
-        self._attempted = asyncio.Event()
+        self.line = Line(line) if isinstance(line, str) else line
+        self.line.attach(self)
+        self._gap = protocol.gap(self.line.scheme)
+        self._keeper: Keeper | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.line.url
+
+    @property
+    def wire(self) -> Wire:
+        """What goes over the line, for whoever listens."""
+        return self.line.wire
+
+    @property
+    def is_up(self) -> bool:
+        """Whether exchanges run."""
+        return self.state is LinkState.UP
 
     # Life
 
     async def start(self) -> None:
         """Begin to connect, and to keep the link. Returns at once."""
-        self._keeper = asyncio.create_task(self._keep(), name=f"port {self.name}")
+        from .keeper import Keeper
+
+        self._keeper = Keeper(self)
+        self._keeper.start()
 
     async def first_attempt(self) -> None:
         """Wait for the end of the first attempt to connect, whatever came of it; bounded by its time-outs."""
-        await self._attempted.wait()
+        if self._keeper is not None:
+            await self._keeper.attempted.wait()
+
+    def reconnect(self) -> None:
+        """Give up the connection, if there is one, and connect anew without waiting for the next attempt."""
+        if self._keeper is not None:
+            self._keeper.wanted.set()
 
     async def close(self) -> None:
         """Stop, close the link, and fail whoever still waits."""
         if self._keeper is not None:
-            while not self._keeper.done():
-                # again and again: asyncio.wait_for, in an exchanger from outside, swallows it before Python 3.12
-                self._keeper.cancel()
-                await asyncio.wait([self._keeper], timeout=0.1)
+            await self._keeper.stop()
             self._keeper = None
-        self._attempted.set()
-        await self._hang_up()
-        self._set(LinkState.DOWN, LinkDown(f"{self.name}: closed"))
+        self.set_state(LinkState.DOWN, LinkDown(f"{self.name}: closed"))
 
     # Exchanges
 
@@ -167,82 +211,139 @@ class Port:
             urgent: a write, which goes ahead of every waiting read.
             then: makes further requests out of the answers, to be sent in the same turn.
 
-        Raises LinkError, ReplyError or TruncatedReply, and what ``then`` raises.
+        Raises LinkError, ReplyError or TruncatedReply, and what ``then`` and the protocol's ``match`` raise.
         """
-        at_once = self.state is LinkState.UP and not self._busy
-        self._busy = self._busy or at_once
+        line = self.line
+        at_once = self.state is LinkState.UP and not line.busy
+        line.busy = line.busy or at_once
         if not at_once or not self._is_in_step():
             await self._take_turn(label, urgent)
-        exchanger = self._exchanger
+        exchanger, era = self.exchanger, line.era
         assert exchanger is not None
         answers: list[str] = []
         request = requests[0]
         began = time.perf_counter()
         try:
             for request in requests:
-                reply = await self._ask(exchanger, request)
-                if request.answers:
-                    answers += self.protocol.answers(reply, request.answers)
+                answers += await self.ask(exchanger, request)
             if then is not None:
                 for request in then(answers):
-                    reply = await self._ask(exchanger, request)
-                    if request.answers:
-                        answers += self.protocol.answers(reply, request.answers)
+                    answers += await self.ask(exchanger, request)
         except UserError:
             raise  # nothing is on the wire
+        except (RefusedError, ReadingInvalid) as error:
+            raise type(error)(f"{self.name}: {label()}: {error}; sent {request.payload!r}") from None
         except BaseException as error:
             named = self._named(error, label, request, urgent)
             # also if cancelled with a question on the wire: its answer must not become the next one's
-            if exchanger is self._exchanger:
+            if exchanger is self.exchanger:
                 self._suspect(named if isinstance(named, LinkError) else None)
             raise named from None
         finally:
             spent = time.perf_counter() - began
             statistics = self.statistics
             statistics.exchanges += 1
-            statistics.busy += spent
-            # after a reconnect the turn is another's
-            if exchanger is self._exchanger:
-                self._pass_on()
-        statistics.round_trip = spent
+            line.spent += spent
+            if era == line.era:
+                line.release()
+        statistics.round_trips.append(spent)
         statistics.last_good = time.time()
-        self._silences = 0
+        self.silences = 0
         return answers
+
+    async def repeated(self, exchange: Callable[[], Awaitable[T]], retries: int) -> T:
+        """Make an exchange, and make it again if its reply is lost, cut or spoilt.
+
+        Raises what ``exchange`` raises; its error is ``asked`` if any of the attempts was on the wire.
+        """
+        failure: LabiocError | None = None
+        while True:
+            try:
+                return await exchange()
+            except (LinkError, DeviceError) as error:
+                if failure is not None and not error.asked:
+                    if isinstance(error, LinkDown):
+                        error.asked = True
+                        raise
+                    raise failure from None
+                spoilt = isinstance(error, (ReplyTimeout, TruncatedReply, ReplyError))
+                if not (retries and spoilt and error.asked):
+                    raise
+                failure = error
+            retries -= 1
+            self.statistics.retries += 1
+
+    async def converse(self, text: str) -> str | None:
+        """Send what somebody typed, and return the reply, or None if none came in time.
+
+        Raises LinkError, ReplyError or TruncatedReply; UserError if the protocol can't say it.
+        """
+        try:
+            requests = self.protocol.requests(Part(text, True))
+        except ValueError as error:
+            raise UserError(f"{self.name}: {text!r} can't be said: {error}") from None
+        try:
+            return (await self.exchange(requests, lambda: repr(text), urgent=True))[0]
+        except ReplyTimeout:
+            return None
 
     def distrust(self, error: LabiocError) -> None:
         """Raise a fence because an answer made no sense: it may have been another question's."""
-        self._count(error)
+        self.count(error)
         self._suspect(None)
 
-    async def _ask(self, exchanger: Exchanger, request: Request) -> bytes:
-        """Send one request and return the reply to it, or b"" if it has none."""
+    async def ask(self, exchanger: Exchanger, request: Request) -> list[str]:
+        """Send one request, for whoever has the turn, and return the answers in the reply to it.
+
+        Raises TimeoutError, ValueError for another number of answers, and what the exchanger raises.
+        """
         if self._gap:
-            await asyncio.sleep(max(0.0, self._quiet_until - time.perf_counter()))
+            await asyncio.sleep(max(0.0, self.line.quiet_until - time.perf_counter()))
         await exchanger.send(request.payload)
-        reply = b""
+        answers: list[str] = []
         if request.answers:
-            deadline = time.perf_counter() + self.protocol.timeout
-            reply = await exchanger.receive(self.protocol.timeout)
-            while reply == self._identity_line and request != self._fence:
-                self.statistics.discarded += 1
-                reply = await exchanger.receive(_left(deadline))
+            answers = await self._answers(exchanger, request)
         if self._gap:
-            self._quiet_until = time.perf_counter() + self._gap
-        return reply
+            self.line.quiet_until = time.perf_counter() + self._gap
+        return answers
+
+    async def _answers(self, exchanger: Exchanger, request: Request) -> list[str]:
+        protocol = self.protocol
+        deadline = time.perf_counter() + request.timeout
+        reply = await exchanger.receive(request.timeout)
+        while True:
+            if reply != self.identity_reply or request.payload == self.identity_question:
+                text: str | None = protocol.unpacked(reply)
+                if protocol.match is not None:
+                    assert text is not None
+                    text = protocol.match(request.text, text)
+                if text is not None:
+                    return protocol.answers(text, request.answers)
+            self.statistics.discarded += 1
+            reply = await exchanger.receive(left(deadline))
 
     async def _take_turn(self, label: Callable[[], str], urgent: bool) -> None:
-        row = self._urgent if urgent else self._normal
+        line = self.line
+        row = Row.WRITE if urgent else Row.READ
         again = False
         while True:
-            if self.state is LinkState.UP and not self._busy:
-                self._busy = True
+            if self.state is LinkState.UP and not line.busy:
+                line.busy = True
             else:
                 if self.error is not None and (self.state is LinkState.DOWN or not urgent):
                     raise self._refusal(label, self.error)
-                await self._wait_for_turn(row, label, first=again)
+                try:
+                    await line.take(self, row, first=again)
+                except PortBusy:
+                    limit = self.protocol.queue_timeout
+                    busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {limit:g} s")
+                    self.count(busy)
+                    raise busy from None
+                except LabiocError as error:
+                    raise self._refusal(label, error) from None
                 if self.state is not LinkState.UP:
                     # whoever had the turn before distrusts what it got: the fence comes first
-                    self._busy = False
+                    line.release()
                     again = True
                     continue
             if self._is_in_step():
@@ -251,56 +352,17 @@ class Port:
 
     def _is_in_step(self) -> bool:
         """Tell whoever has the turn whether it may go on the wire; if not, it has the turn no more."""
-        assert self._exchanger is not None
-        stray = self._exchanger.resynchronise()
+        assert self.exchanger is not None
+        stray = self.exchanger.resynchronise()
         if not stray:
             return True
         self.log.debug("%s: %d bytes came that nobody had asked for", self.name, stray)
         self.statistics.discarded += 1
-        self._busy = False
+        if self.line.is_shared and self.protocol.match is not None:
+            return True  # another instrument's, most likely; it will not be taken for ours
         self._suspect(None)
+        self.line.release()
         return False
-
-    async def _wait_for_turn(
-        self, row: deque[asyncio.Future[None]], label: Callable[[], str], *, first: bool
-    ) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if first:
-            row.appendleft(turn)
-        else:
-            row.append(turn)
-        timer = turn.get_loop().call_later(QUEUE_TIMEOUT, self._give_up, turn)
-        try:
-            await turn
-        except PortBusy:
-            busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {QUEUE_TIMEOUT:g} s")
-            self._count(busy)
-            raise busy from None
-        except LabiocError as error:
-            raise self._refusal(label, error) from None
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._pass_on()
-            raise
-        finally:
-            timer.cancel()
-
-    @staticmethod
-    def _give_up(turn: asyncio.Future[None]) -> None:
-        if not turn.done():
-            turn.set_exception(PortBusy())
-
-    def _pass_on(self) -> None:
-        self._busy = False
-        if self.state is not LinkState.UP:
-            return
-        for row in (self._urgent, self._normal):
-            while row:
-                turn = row.popleft()
-                if not turn.done():
-                    self._busy = True
-                    turn.set_result(None)
-                    return
 
     def _refusal(self, label: Callable[[], str], error: LabiocError) -> LabiocError:
         refusal = type(error)(f"{self.name}: {label()}: not asked, since {error}")
@@ -319,8 +381,8 @@ class Port:
             case TruncatedReply() | ReplyError():
                 kind = type(error)
             case TimeoutError():
-                self._silences += 1
-                kind, what = ReplyTimeout, f"no reply within {self.protocol.timeout:g} s"
+                self.silences += 1
+                kind, what = ReplyTimeout, what or f"no reply within {request.timeout:g} s"
             case ValueError():
                 kind, what = ReplyError, f"expected {request.answers} answers, got {what!r}"
             case OSError():
@@ -334,193 +396,46 @@ class Port:
             case _:
                 return error
         named = kind(f"{self.name}: {label()}: {what}; sent {request.payload!r}")
-        self._count(named)
+        self.count(named)
         return named
 
-    def _count(self, error: LabiocError) -> None:
+    def count(self, error: LabiocError) -> None:
+        """Keep an error for the statistics."""
         self.statistics.errors[type(error).__name__] += 1
         self.statistics.last_error = str(error)
 
     def _suspect(self, cause: LinkError | None) -> None:
         self._cause = cause
         if self.state is LinkState.UP:
-            self._set(LinkState.SUSPECT, None)
-        self._trouble.set()
+            self.set_state(LinkState.SUSPECT, None)
+        self.trouble.set()
 
-    def _lose_patience(self) -> None:
+    def lose_patience(self) -> None:
+        """Let reads wait no longer for the fence."""
         if self.state is LinkState.SUSPECT:
-            self._set(LinkState.SUSPECT, self._cause or ReplyTimeout(f"{self.name}: out of step"))
+            self.set_state(
+                LinkState.SUSPECT, self._cause or ReplyTimeout(f"{self.name}: out of step")
+            )
 
-    # The keeper
-
-    def _set(self, state: LinkState, error: LabiocError | None) -> None:
+    def set_state(self, state: LinkState, error: LabiocError | None) -> None:
+        """Go into a state: let those who wait go on, or fail with the error, if there is one."""
         self.state = state
         self.error = error
         if state is LinkState.UP:
-            self._pass_on()
+            self.line.pass_on()
         elif error is not None:
-            rows = (self._normal,) if state is LinkState.SUSPECT else (self._normal, self._urgent)
-            for row in rows:
-                while row:
-                    turn = row.popleft()
-                    if not turn.done():
-                        turn.set_exception(error)
+            rows = (Row.READ,) if state is LinkState.SUSPECT else (Row.READ, Row.WRITE)
+            self.line.fail(self, error, *rows)
         for callback in self.on_change:
             try:
                 callback()
             except Exception:
                 self.log.exception("%s: a listener of the link's state fails", self.name)
 
-    async def _keep(self) -> None:
-        back_off = 0.0
-        while True:
-            began = time.monotonic()
-            try:
-                await self._connect()
-                began = time.monotonic()
-                self.log.info("%s: connected to %s: %s", self.name, self.url, self.identity)
-                self.statistics.connects += 1
-                self._set(LinkState.UP, None)
-                self._attempted.set()
-                await self._watch()
-            except LabiocError as error:
-                self._set_down(error)
-            except Exception as error:
-                self._set_down(LinkDown(f"internal error: {error!r}"), error)
-            self._attempted.set()
-            # a link that comes up and falls at once is as dead as one that does not come up
-            if time.monotonic() - began > STEADY:
-                back_off = 0.0
-            await asyncio.sleep(back_off * random.uniform(0.5, 1.0))
-            back_off = min(max(2 * back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
 
-    async def _connect(self) -> None:
-        await self._hang_up()
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                self._exchanger = await open_link(self._parts, self.protocol.framer, self._wire)
-        except TimeoutError:
-            raise LinkDown(f"no connection to {self.url} within {CONNECT_TIMEOUT:g} s") from None
-        except LinkDown as error:
-            raise LinkDown(f"{error} ({self.url})") from None
-        self._trouble.clear()
-        await self._raise_fence(self._exchanger)
-        if self._variant is not None and not self._variant[1].search(self.identity):
-            raise WrongInstrument(
-                f"expected the variant {self._variant[0]!r}, which answers {self._variant[1].pattern!r};"
-                f" {self.url} answers {self.identity!r}"
-            )
-        await self._learn(self._exchanger)
-
-    async def _learn(self, exchanger: Exchanger) -> None:
-        """Find out whether the instrument does all that its manual says; an old firmware or an emulator may not."""
-        if self._joined is not None:
-            both = f"{self.identity}{self.protocol.join}{self.identity}"
-            self.joins = await self._does(exchanger, self._joined, lambda text: text == both)
-        if self._confirm is not None:
-            # the answer is about what came before this connection
-            self.confirms = await self._does(exchanger, self._confirm, lambda text: True)
-
-    async def _does(self, exchanger: Exchanger, request: Request, is_right: Callable[[str], bool]) -> bool:
-        try:
-            if is_right(self.protocol.text(await self._ask(exchanger, request))):
-                return True
-        except (TimeoutError, TruncatedReply, ReplyError):
-            pass
-        self.log.warning("%s: no proper answer to %r: going on without", self.name, request.payload)
-        await self._raise_fence(exchanger)
-        return False
-
-    async def _watch(self) -> None:
-        """Wait for trouble and mend it with a fence, for as long as the connection stands."""
-        assert self._exchanger is not None
-        lost = asyncio.ensure_future(self._exchanger.wait_lost())
-        try:
-            while True:
-                trouble = asyncio.ensure_future(self._trouble.wait())
-                try:
-                    await asyncio.wait([trouble, lost], return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    trouble.cancel()
-                if lost.done():
-                    raise LinkDown(f"{self.url} closed the connection")
-                self._trouble.clear()
-                patience = lost.get_loop().call_later(
-                    min(max(2 * self.statistics.round_trip, FENCE_PATIENCE[0]), FENCE_PATIENCE[1]),
-                    self._lose_patience,
-                )
-                try:
-                    await self._raise_fence(self._exchanger)
-                finally:
-                    patience.cancel()
-                self.log.debug("%s: in step again", self.name)
-                if not self._trouble.is_set():
-                    self._set(LinkState.UP, None)
-        finally:
-            lost.cancel()
-
-    async def _raise_fence(self, exchanger: Exchanger) -> None:
-        self.statistics.discarded += bool(exchanger.resynchronise())
-        if self._identify is None or self._fence is None:
-            # also at a connect: behind a device server, an answer to the former connection may still come
-            assert self.protocol.max_late is not None
-            await asyncio.sleep(self.protocol.max_late)
-            exchanger.resynchronise()
-            if self._silences > 1:
-                self._silences = 0
-                raise ReplyTimeout(f"no reply to anything ({self.url})")
-            return
-        ask, pattern = self._identify
-        if self._gap:
-            await asyncio.sleep(self._gap)
-        deadline = time.perf_counter() + self.protocol.timeout
-        strange: bytes | None = None
-        try:
-            await exchanger.send(self._fence.payload)
-            while True:
-                try:
-                    reply = await exchanger.receive(_left(deadline))
-                except ReplyError as error:
-                    strange = str(error).encode()
-                    continue
-                text = self.protocol.text(reply)
-                if pattern.match(text):
-                    self.identity, self._identity_line = text, reply
-                    self._quiet_until = time.perf_counter() + self._gap
-                    return
-                strange = reply
-                self.statistics.discarded += 1
-        except (TimeoutError, TruncatedReply) as error:
-            if strange is None or (self.state is LinkState.SUSPECT and strange.isascii()):
-                # what came while the link was up may have been the late answer
-                what = str(error) or f"no reply to {ask!r} within {self.protocol.timeout:g} s"
-                raise ReplyTimeout(f"{what} ({self.url})") from None
-            came = f"{self.url} answers {strange[:80]!r}"
-            if not strange.isascii():
-                raise ReplyError(
-                    f"{came}, which is no text: has the line the right speed and parity?"
-                ) from None
-            raise WrongInstrument(
-                f"expected an instrument that answers {ask!r} with {pattern.pattern!r}; {came}"
-            ) from None
-
-    def _set_down(self, error: LabiocError, cause: Exception | None = None) -> None:
-        # an error is logged when it begins, not at each attempt
-        begins = self.state is not LinkState.DOWN or type(self.error) is not type(error)
-        if begins or not self._attempted.is_set():
-            self.log.warning("%s: %s", self.name, error, exc_info=cause)
-            self._count(error)
-        self._set(LinkState.DOWN, error)
-
-    async def _hang_up(self) -> None:
-        exchanger, self._exchanger = self._exchanger, None
-        if exchanger is not None:
-            await exchanger.close()
-
-
-def _left(deadline: float) -> float:
+def left(deadline: float) -> float:
     """Return the seconds to a deadline of `time.perf_counter`. Raises TimeoutError after it: a flood never ends."""
-    left = deadline - time.perf_counter()
-    if left <= 0:
+    seconds = deadline - time.perf_counter()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds

@@ -1,107 +1,167 @@
-"""Protocols: how an instrument's messages are cut, matched and confirmed. One object holds it all."""
+"""Protocols: how an instrument's messages are cut, packed, matched and confirmed. One object holds it all."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .checksums import Checksum
 from .errors import DefinitionError
-from .framing import MAX_MESSAGE, LineFramer
+from .framing import MAX_MESSAGE, BlockFramer, Framer, LineFramer
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message to the instrument: its bytes, and how many answers its one reply holds (0: no reply)."""
+    """One message to the instrument.
+
+    Attributes:
+        payload: its bytes.
+        answers: how many answers its one reply holds; 0: it has no reply.
+        text: what it says.
+        timeout: how long its reply may take, seconds.
+    """
 
     payload: bytes
     answers: int
+    text: str = ""
+    timeout: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a parameter wants to say: a text, whether it is answered, and how long that may take in seconds."""
+
+    text: str
+    answered: bool
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
-    """A protocol of text lines: a question, a line in reply; a command, silence.
+class Protocol:
+    """What all protocols have in common. Instruments use `Lines` or `Frames`.
 
     Args:
-        eol: the terminator of a line, in both directions.
-        send_eol: the terminator of what is sent, where it differs.
         timeout: how long a reply may take, seconds.
+        connect_timeout: how long it may take to open the link, seconds.
+        queue_timeout: how long an exchange may wait for its turn, seconds.
+        retries: how often a read whose reply is lost, cut or spoilt is asked again before its PVs say so; writes are
+            only repeated where they are declared idempotent.
         identify: a question whose answer names itself, and the regular expression that its answer begins
             with. It is asked at each connect, and after anything odd: everything before its answer is dropped.
         variants: for each variant of the instrument, a regular expression found in that answer.
         max_late: for an instrument without such a question, the longest that a reply can be late, seconds.
-        join: what stands between several questions in one line, and between their answers; None if the
+        setup: commands that are sent at each connect, once the instrument is identified.
+        power_on: a question, and a function that tells from its answer whether the instrument has been without
+            power since it was asked before.
+        join: what stands between several questions in one message, and between their answers; None if the
             instrument takes only one at a time.
-        max_send: the longest line that the instrument takes, bytes.
-        max_joined: the most questions in one line.
+        max_send: the longest message that the instrument takes, bytes.
+        max_joined: the most questions in one message.
         serial: the settings of the instrument's serial line, for what a URL does not say.
-        gaps: the silence that the instrument wants between two exchanges, seconds, by scheme of the link.
+        gaps: the silence that the instrument wants between two exchanges, seconds, by scheme of the link; "" is
+            for every other scheme.
         confirm: a question asked after each command, and a function that tells from its answer whether the
             command was accepted. It is also asked once at connect, to clear what came before.
+        accepted: for an instrument that answers commands, a function that tells from the answer whether the command
+            was accepted.
+        match: the answer that stands in a reply, by the texts of the question and of the reply; None if the reply
+            belongs to another question, or another instrument on the same line. What it raises (RefusedError,
+            ReadingInvalid, ReplyError) is the outcome of the exchange.
         encoding: of the text.
     """
 
-    eol: str
-    send_eol: str | None = None
     timeout: float = 1.0
+    connect_timeout: float = 3.0
+    queue_timeout: float = 5.0
+    retries: int = 1
     identify: tuple[str, str] | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
     max_late: float | None = None
+    setup: Sequence[str] = ()
+    power_on: tuple[str, Callable[[str], bool]] | None = None
     join: str | None = None
     max_send: int = 255
     max_joined: int = 8
     serial: Mapping[str, int | str] = field(default_factory=dict)
     gaps: Mapping[str, float] = field(default_factory=dict)
     confirm: tuple[str, Callable[[str], bool]] | None = None
+    accepted: Callable[[str], bool] | None = None
+    match: Callable[[str, str], str | None] | None = None
     encoding: str = "latin-1"
 
     def __post_init__(self) -> None:
         """Raises DefinitionError if the next question could get an earlier one's answer."""
         if self.identify is None and self.max_late is None:
             raise DefinitionError("a protocol needs identify, or max_late where no question names itself")
-        if not self.eol or not isinstance(self.timeout, (int, float)) or self.timeout <= 0:
-            raise DefinitionError(
-                f"expected a terminator, and a time-out in seconds; got {self.eol!r} and {self.timeout!r}"
-            )
-        for pair in (self.identify, self.confirm):
+        for name in ("timeout", "connect_timeout", "queue_timeout"):
+            if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) <= 0:
+                raise DefinitionError(f"expected {name} in seconds, got {getattr(self, name)!r}")
+        for pair in (self.identify, self.confirm, self.power_on):
             if pair is not None and not (isinstance(pair, tuple) and len(pair) == 2):
                 raise DefinitionError(f"expected a question and what its answer must be, got {pair!r}")
+        if self.confirm is not None and self.accepted is not None:
+            raise DefinitionError(
+                "confirm asks after a command that has no answer, accepted is for one that has"
+            )
         for pattern in (*(self.identify or ())[1:], *self.variants.values()):
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise DefinitionError(f"{pattern!r} is no regular expression: {error}") from error
 
-    def framer(self) -> LineFramer:
+    @property
+    def cut(self) -> object:
+        """What tells how messages are cut; instruments that share a line must have the same."""
+        raise NotImplementedError
+
+    def framer(self) -> Framer:
         """Return a framer for what the instrument sends."""
-        return LineFramer(self.eol.encode(self.encoding), MAX_MESSAGE)
+        raise NotImplementedError
 
-    def requests(self, *parts: tuple[str, bool], joined: bool = True) -> tuple[Request, ...]:
-        """Return the messages for a row of parts, each a text and whether it is answered.
+    def packed(self, text: str) -> bytes:
+        """Return the message that says ``text``."""
+        raise NotImplementedError
 
-        Parts are joined into as few lines as the instrument takes, or stand in a line each if not ``joined``.
+    def unpacked(self, message: bytes) -> str:
+        """Return what a message says. Raises ReplyError if its checksum is wrong."""
+        raise NotImplementedError
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """Texts that no value in a command may hold: they would end it."""
+        raise NotImplementedError
+
+    def is_accepted(self, answer: str) -> bool:
+        """Tell from the answer to a command whether it was accepted. Raises ValueError if it tells neither."""
+        return self.accepted is None or self.accepted(answer)
+
+    def gap(self, scheme: str) -> float:
+        """Return the silence that the instrument wants between two exchanges, seconds."""
+        line = "serial" if scheme == "rfc2217" else scheme
+        return self.gaps.get(line, self.gaps.get("", 0.0))
+
+    def requests(self, *parts: Part, joined: bool = True) -> tuple[Request, ...]:
+        """Return the messages for a row of parts.
+
+        Parts are joined into as few messages as the instrument takes, or stand in one each if not ``joined``.
         """
-        end = self.eol if self.send_eol is None else self.send_eol
-        lines: list[tuple[str, int]] = []
-        for text, answered in parts:
-            if joined and lines and self.join is not None and lines[-1][1] < self.max_joined:
-                line = f"{lines[-1][0]}{self.join}{text}"
-                if len(line) + len(end) <= self.max_send:
-                    lines[-1] = line, lines[-1][1] + answered
+        made: list[tuple[str, int, float]] = []
+        for part in parts:
+            timeout = self.timeout if part.timeout is None else part.timeout
+            if joined and made and self.join is not None and made[-1][1] < self.max_joined:
+                text = f"{made[-1][0]}{self.join}{part.text}"
+                if len(self.packed(text)) <= self.max_send:
+                    made[-1] = text, made[-1][1] + part.answered, max(made[-1][2], timeout)
                     continue
-            lines.append((text, int(answered)))
-        return tuple(Request((text + end).encode(self.encoding), answers) for text, answers in lines)
+            made.append((part.text, int(part.answered), timeout))
+        return tuple(Request(self.packed(text), answers, text, limit) for text, answers, limit in made)
 
-    def text(self, reply: bytes) -> str:
-        """Return a reply as text; bytes that are none in its encoding are shown as backslash escapes."""
-        return reply.decode(self.encoding, "backslashreplace")
-
-    def answers(self, reply: bytes, count: int) -> list[str]:
-        """Return the answers in one reply.
+    def answers(self, text: str, count: int) -> list[str]:
+        """Return the answers in the text of one reply.
 
         Raises ValueError if there are not as many as were asked for.
         """
-        text = self.text(reply)
         if count == 1 or self.join is None:
             return [text]
         texts = text.split(self.join)
@@ -109,7 +169,109 @@ class Lines:
             raise ValueError(text)
         return texts
 
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Protocol):
+    """A protocol of text lines: a question, a line in reply; a command, silence.
+
+    Args:
+        eol: the terminator of a line, in both directions; of several possible ones the first is sent.
+        send_eol: the terminator of what is sent, where it differs.
+        silence: the longest silence within a reply, seconds, after which it counts as cut off; 0: only ``timeout``
+            bounds it.
+        checksum: what stands before the terminator, in both directions.
+        blocks: whether replies hold IEEE 488.2 blocks, whose data may look like a terminator.
+        max_message: the longest reply, bytes.
+        Others: see `Protocol`.
+    """
+
+    eol: str | tuple[str, ...]
+    send_eol: str | None = None
+    silence: float = 0.0
+    checksum: Checksum | None = None
+    blocks: bool = False
+    max_message: int = MAX_MESSAGE
+
+    def __post_init__(self) -> None:
+        """Raises DefinitionError if it can't be right."""
+        super().__post_init__()
+        if not self.eol or not all(self._ends):
+            raise DefinitionError(f"expected a terminator, got {self.eol!r}")
+
+    @property
+    def _ends(self) -> tuple[str, ...]:
+        return (self.eol,) if isinstance(self.eol, str) else tuple(self.eol)
+
+    @property
+    def _sent_end(self) -> str:
+        return self._ends[0] if self.send_eol is None else self.send_eol
+
+    @property
+    def cut(self) -> object:
+        """What tells how messages are cut."""
+        return self._ends, self.silence, self.blocks, self.max_message
+
+    def framer(self) -> Framer:
+        """Return a framer for what the instrument sends."""
+        ends = [end.encode(self.encoding) for end in self._ends]
+        kind = BlockFramer if self.blocks else LineFramer
+        return kind(ends, self.max_message, quiet=self.silence)
+
+    def packed(self, text: str) -> bytes:
+        """Return the line that says ``text``, with checksum and terminator."""
+        message = text.encode(self.encoding)
+        if self.checksum is not None:
+            message = self.checksum.append(message)
+        return message + self._sent_end.encode(self.encoding)
+
+    def unpacked(self, message: bytes) -> str:
+        """Return a line as text; bytes that are none in its encoding are shown as backslash escapes."""
+        if self.checksum is not None:
+            message = self.checksum.strip(message)
+        return message.decode(self.encoding, "backslashreplace")
+
     @property
     def forbidden(self) -> tuple[str, ...]:
         """Texts that no value in a command may hold: they would end it."""
-        return tuple({text for text in (self.join, self.eol, self.send_eol) if text})
+        return tuple({text for text in (self.join, *self._ends, self.send_eol) if text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames(Protocol):
+    r"""A protocol of binary frames, behind commands written as text.
+
+    A parameter says what the manual's command table says, as in ``ask="GAP 1 {ch}"``; ``pack`` makes the frame of it
+    and ``unpack`` the text of a reply.
+
+    Args:
+        framing: makes a framer for what the instrument sends.
+        pack: the frame that says a text; raises ValueError if it can't be said.
+        unpack: what a frame says; raises ReplyError if its checksum is wrong or it can't be one.
+        Others: see `Protocol`.
+    """
+
+    framing: Callable[[], Framer]
+    pack: Callable[[str], bytes]
+    unpack: Callable[[bytes], str]
+
+    @property
+    def cut(self) -> object:
+        """What tells how messages are cut."""
+        return self.framing
+
+    def framer(self) -> Framer:
+        """Return a framer for what the instrument sends."""
+        return self.framing()
+
+    def packed(self, text: str) -> bytes:
+        """Return the frame that says ``text``."""
+        return self.pack(text)
+
+    def unpacked(self, message: bytes) -> str:
+        """Return what a frame says."""
+        return self.unpack(message)
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """Nothing ends a frame early."""
+        return ()

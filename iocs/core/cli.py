@@ -1,4 +1,4 @@
-"""The command line: ``labioc run | sim | fault-proxy | list | describe | demo | get | put | monitor``."""
+"""The command line: ``labioc run``, ``sim``, ``replay``, ``trace`` and the others that `_parser` lists."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,18 +17,16 @@ from labioc.devices.core import Alarm
 from labioc.devices.core.table import HEADINGS, describe
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.links import check_present
-from labioc.sim.core import Simulator, serve_control
+from labioc.drivers.core.recording import record
 
-from .fault_proxy import FaultProxy
+from .command import LOOPBACK, Failure, add_fault, add_verbosity, stop_signals
+from .control import control_socket
 from .host import Host
 from .instrument import Instrument, InstrumentConfig, find_instrument, instrument_names
+from .stand_ins import add_stand_ins, make_simulator, set_faults
+from .trace import add_trace
 
-LOOPBACK = "127.0.0.1"
 USER_ERROR = 2
-
-
-class _Failure(Exception):
-    """Something to tell the user in one line; the process ends with status 2."""
 
 
 def main(instrument: Instrument | None = None) -> None:
@@ -44,7 +41,7 @@ def main(instrument: Instrument | None = None) -> None:
     _log_to_stderr(getattr(args, "verbose", 0), getattr(args, "quiet", False))
     try:
         args.command(args)
-    except (LabiocError, _Failure) as error:
+    except (LabiocError, Failure) as error:
         print(f"labioc: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
@@ -104,39 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--list-pvs", action="store_true", help="print the names of the PVs once they are served"
     )
-    _add_verbosity(run)
+    run.add_argument(
+        "--record", metavar="FILE", help="write what goes over the wire to a file, see docs/trace.md"
+    )
+    add_fault(run)
+    add_verbosity(run)
 
-    sim = commands.add_parser("sim", help="run a simulator", allow_abbrev=False)
-    sim.set_defaults(command=_sim)
-    sim.add_argument("instrument", help="its name, as in labioc list")
-    at = sim.add_mutually_exclusive_group()
-    at.add_argument("--port", type=_port_number, default=0, help="TCP port (default: a free one)")
-    at.add_argument("--pty", action="store_true", help="serve a pseudo-terminal instead of a TCP port")
-    sim.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
-    sim.add_argument("--variant", default="", help="the variant of the instrument")
-    sim.add_argument("--speed", type=_positive, default=1.0, help="simulated seconds for each real second")
-    _add_faults(sim)
-    _add_verbosity(sim)
-
-    proxy = commands.add_parser(
-        "fault-proxy", help="let the line to an instrument go wrong", allow_abbrev=False
-    )
-    proxy.set_defaults(command=_fault_proxy)
-    proxy.add_argument("target", metavar="URL", help="where the instrument is, as for labioc run --connect")
-    at = proxy.add_mutually_exclusive_group()
-    at.add_argument(
-        "--listen", type=_port_number, default=0, metavar="PORT", help="TCP port (default: a free one)"
-    )
-    at.add_argument("--pty", action="store_true", help="serve a pseudo-terminal instead of a TCP port")
-    proxy.add_argument("--host", default=LOOPBACK, help="address to listen on (default: loopback)")
-    proxy.add_argument(
-        "--eol", type=_bytes, default=b"\n", help=r"what ends a reply, such as '\r\n' (default: \n)"
-    )
-    proxy.add_argument(
-        "--command-eol", type=_bytes, default=b"", help="what ends a command (default: as --eol)"
-    )
-    _add_faults(proxy)
-    _add_verbosity(proxy)
+    add_stand_ins(commands)
+    add_trace(commands)
 
     listing = commands.add_parser("list", help="list the instruments", allow_abbrev=False)
     listing.set_defaults(command=_list)
@@ -174,48 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_faults(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        help="what goes wrong, such as mute or 'late=0.5 share=2%% only=KRDG?'; repeatable, see docs/faults.md",
-    )
-    parser.add_argument(
-        "--control",
-        metavar="PATH|PORT",
-        help="a socket where faults are switched: a file of this user alone, or a TCP port on loopback",
-    )
-
-
-def _bytes(text: str) -> bytes:
-    made = text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
-    if not made:
-        raise argparse.ArgumentTypeError("a terminator has one byte at least")
-    return made
-
-
-def _port_number(text: str) -> int:
-    if not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port number")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    if not float(text) > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return float(text)
-
-
 def _interfaces() -> list[str]:
     return os.environ.get("EPICS_CAS_INTF_ADDR_LIST", "").split() or [LOOPBACK]
-
-
-def _add_verbosity(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="log more; twice: every byte on the wire"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="log errors only")
 
 
 def _log_to_stderr(verbose: int, quiet: bool) -> None:
@@ -231,18 +163,20 @@ def _log_to_stderr(verbose: int, quiet: bool) -> None:
 def _run(args: argparse.Namespace) -> None:
     instrument = args.found or find_instrument(args.instrument)
     if not args.connect and not args.simulate:
-        raise _Failure(f"where is the {instrument.name}? Give --connect {instrument.example}, or --simulate")
+        raise Failure(f"where is the {instrument.name}? Give --connect {instrument.example}, or --simulate")
+    if args.fault and not args.simulate:
+        raise Failure("--fault is for --simulate; labioc fault-proxy has faults before a real instrument")
     asyncio.run(_serve(args, instrument))
 
 
 async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        url = args.connect
+        stop = stack.enter_context(stop_signals())
+        url, simulator = args.connect, None
         if args.simulate:
-            url = await stack.enter_async_context(
-                _simulator(instrument, args.variant).serve(f"tcp://{LOOPBACK}:0")
-            )
+            simulator = make_simulator(instrument, args.variant)
+            set_faults(simulator, args.fault)
+            url = await stack.enter_async_context(simulator.serve(f"tcp://{LOOPBACK}:0"))
         config = InstrumentConfig(
             instrument=instrument,
             url=url,
@@ -256,6 +190,9 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
         )
         host = Host([config], interfaces=args.interfaces)
         check_present(url)
+        await stack.enter_async_context(control_socket(host, simulator))
+        if args.record is not None:
+            stack.enter_context(record(host.units[0].driver.port, args.record, instrument=instrument.name))
         if not await _entered(stack, host, stop):
             return
         _say_where(host, args.interfaces, args.quiet)
@@ -276,24 +213,10 @@ async def _entered(stack: contextlib.AsyncExitStack, host: Host, stop: asyncio.E
     return not stop.is_set()
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
 def _pair(text: str, expected: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise _Failure(f"expected {expected}, got {text!r}")
+        raise Failure(f"expected {expected}, got {text!r}")
     return name, value
 
 
@@ -303,7 +226,7 @@ def _limit(text: str) -> tuple[str, tuple[float, float]]:
     try:
         return name, (float(low), float(high))
     except ValueError:
-        raise _Failure(f"expected PV=LOW:HIGH, got {text!r}") from None
+        raise Failure(f"expected PV=LOW:HIGH, got {text!r}") from None
 
 
 def _alarm(text: str) -> tuple[str, Alarm]:
@@ -313,7 +236,7 @@ def _alarm(text: str) -> tuple[str, Alarm]:
         values = {key: float(value) for key, _, value in (item.partition(":") for item in limits.split(","))}
         return name, Alarm(**values)  # type: ignore[arg-type]  # a wrong name is a TypeError
     except (TypeError, ValueError) as error:
-        raise _Failure(f"expected {expected}, got {text!r}: {error}") from None
+        raise Failure(f"expected {expected}, got {text!r}: {error}") from None
 
 
 def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
@@ -335,53 +258,6 @@ def _say_where(host: Host, interfaces: Sequence[str], quiet: bool) -> None:
     else:
         print(f"labioc: on {', '.join(interfaces)}, port {port}", file=sys.stderr)
     sys.stderr.flush()
-
-
-# labioc sim
-
-
-def _sim(args: argparse.Namespace) -> None:
-    instrument = find_instrument(args.instrument)
-    asyncio.run(_simulate(args, instrument))
-
-
-async def _simulate(args: argparse.Namespace, instrument: Instrument) -> None:
-    simulator = _simulator(instrument, args.variant)
-    simulator.clock.speed = args.speed
-    await _serve_faulty(simulator, args, args.port, f"{instrument.name} simulator")
-
-
-async def _serve_faulty(
-    faulty: Simulator | FaultProxy, args: argparse.Namespace, port: int, what: str
-) -> None:
-    try:
-        faulty.faults.add(*args.fault)
-    except ValueError as error:
-        raise _Failure(str(error)) from None
-    async with contextlib.AsyncExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        at = "pty:" if args.pty else f"tcp://{args.host}:{port}"
-        where = await stack.enter_async_context(faulty.serve(at))
-        said = [f"{what} at {where}"]
-        if args.control is not None:
-            said.append(f"control at {await stack.enter_async_context(serve_control(faulty, args.control))}")
-        print("\n".join(said), flush=True)
-        await stop.wait()
-
-
-def _fault_proxy(args: argparse.Namespace) -> None:
-    check_present(args.target)
-    proxy = FaultProxy(args.target, eol=args.eol, command_eol=args.command_eol)
-    asyncio.run(_serve_faulty(proxy, args, args.listen, f"fault proxy to {args.target}"))
-
-
-def _simulator(instrument: Instrument, variant: str) -> Simulator:
-    known = instrument.driver.protocol.variants
-    if variant and variant not in known:
-        raise _Failure(
-            f"unknown variant {variant!r} of {instrument.name}; there are: {', '.join(known) or 'none'}"
-        )
-    return instrument.simulator(variant)
 
 
 # labioc list, describe
@@ -426,12 +302,14 @@ def _demo(args: argparse.Namespace) -> None:
 
 async def _run_demo() -> None:
     instrument = find_instrument("lakeshore336")
-    with _stop_signals() as stop:
-        async with instrument.simulator("").serve(f"tcp://{LOOPBACK}:0") as url:
+    with stop_signals() as stop:
+        simulator = instrument.simulator("")
+        async with simulator.serve(f"tcp://{LOOPBACK}:0") as url:
             config = InstrumentConfig(
                 instrument=instrument, url=url, prefix="demo:", name="demo", simulated=True
             )
-            async with Host([config]) as host:
+            host = Host([config])
+            async with control_socket(host, simulator), host:
                 print(_demo_text(url, host.server.search_port), flush=True)
                 await host.wait(stop)
 

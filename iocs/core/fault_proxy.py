@@ -14,15 +14,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
 from labioc.drivers.core.errors import LinkDown, ReplyError, TruncatedReply
 from labioc.drivers.core.exchanger import Exchanger
-from labioc.drivers.core.framing import MAX_MESSAGE
+from labioc.drivers.core.framing import MAX_MESSAGE, Framer
 from labioc.drivers.core.links import open_link, parse
+from labioc.drivers.core.wire import Wire
 from labioc.sim.core import Faults
 from labioc.sim.core.connection import Connection
 from labioc.sim.core.faults import FIN
 from labioc.sim.core.serving import serve
 
 log = logging.getLogger(__name__)
-wire = logging.getLogger("labioc.wire.fault_proxy")
 
 CONNECT_TIMEOUT = 3.0
 UNTERMINATED = 1.0
@@ -153,7 +153,7 @@ class _Relay(Connection):
         framer = _Framer(self._proxy.terminator_out)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                exchanger = await open_link(self._proxy.parts, lambda: framer, wire)
+                exchanger = await open_link(self._proxy.parts, lambda: framer, Wire("fault_proxy"))
         except (LinkDown, TimeoutError) as error:
             log.warning("%s: %s", self._proxy.target, error if str(error) else "no connection in time")
         else:
@@ -187,7 +187,7 @@ class _Relay(Connection):
             self.flush()
 
 
-class _Framer:
+class _Framer(Framer):
     """Cuts replies and leaves their terminators on."""
 
     def __init__(self, terminator: bytes) -> None:

@@ -1,7 +1,7 @@
 """What every simulator stands on: the command table, clock, servers and faults."""
 
 from .clock import Clock
-from .control import serve_control
+from .control import fault_switches, serve_control
 from .faults import Fault, Faults
 from .lines import (
     Command,
@@ -17,6 +17,7 @@ from .lines import (
     string,
     word,
 )
+from .replay import Replay
 from .simulator import Simulator
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "MalformedError",
     "OutOfRangeError",
     "RefusedError",
+    "Replay",
     "Setting",
     "Simulator",
+    "fault_switches",
     "integer",
     "real",
     "serve_control",

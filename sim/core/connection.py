@@ -102,10 +102,13 @@ class Connection:
         if reply is not None:
             self.answer(message, reply)
 
-    def answer(self, message: bytes, reply: bytes) -> None:
-        """Put a reply, terminator included, in line as the faults let it through; `flush()` sends what is due."""
+    def answer(self, message: bytes, reply: bytes, delay: float = 0.0) -> None:
+        """Put a reply, terminator included, in line as the faults let it through, after `delay` seconds.
+
+        `flush()` sends what is due.
+        """
         hits = self._instrument.faults.strike(REPLY, message)
-        out = _Outgoing(reply)
+        out = _Outgoing(reply, delay)
         for hit in hits:
             _spoil(out, hit, self._instrument)
         self._held.append(out.data)

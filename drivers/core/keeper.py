@@ -1,0 +1,294 @@
+"""The keeper of a port: connects, identifies, gets into step again, and tries anew for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    LabiocError,
+    LinkDown,
+    ReplyError,
+    ReplyTimeout,
+    TruncatedReply,
+    WrongInstrument,
+)
+from .exchanger import Exchanger
+from .line import Connection
+from .port import LinkState, left
+from .protocol import Part, Request
+from .wire import DOWN
+
+if TYPE_CHECKING:
+    from .port import Port
+
+FIRST_BACK_OFF = 0.2
+LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3 s
+SHARED_BACK_OFF = (
+    20.0  # while others talk on the line: the jitter leaves half of it, and an attempt costs them a time-out
+)
+FENCE_PATIENCE = (0.005, 0.1)  # twice the last round trip, within these bounds, seconds
+STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
+
+
+class Keeper:
+    """The task that keeps a port's link.
+
+    Attributes:
+        attempted: set at the end of the first attempt to connect.
+        wanted: set to have the next attempt at once.
+    """
+
+    def __init__(self, port: Port) -> None:
+        protocol = port.protocol
+        self.attempted = asyncio.Event()
+        self.wanted = asyncio.Event()
+        self._port = port
+        self._protocol = protocol
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+
+        def request(text: str, *, times: int = 1, answered: bool = True) -> Request:
+            part = Part(text.replace("{addr}", port.address), answered)
+            return protocol.requests(*[part] * times)[0]
+
+        self._fence = request(protocol.identify[0]) if protocol.identify else None
+        port.identity_question = self._fence.payload if self._fence is not None else None
+        self._pattern = (
+            re.compile(protocol.identify[1].replace("{addr}", port.address)) if protocol.identify else None
+        )
+        self._joined = request(protocol.identify[0], times=2) if protocol.identify and port.joins else None
+        self._confirm = request(protocol.confirm[0]) if protocol.confirm else None
+        self._power_on = request(protocol.power_on[0]) if protocol.power_on else None
+        self._setup = [request(text, answered=protocol.accepted is not None) for text in protocol.setup]
+        self._variant = re.compile(protocol.variants[port.variant]) if port.variant else None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._keep(), name=f"port {self._port.name}")
+
+    async def stop(self) -> None:
+        """End, and close the link."""
+        assert self._task is not None
+        while not self._task.done():
+            # again and again: asyncio.wait_for, in an exchanger from outside, swallows it before Python 3.12
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.1)
+        self.attempted.set()
+        await self._hang_up()
+
+    async def _keep(self) -> None:
+        back_off = 0.0
+        while True:
+            began = time.monotonic()
+            self.wanted.clear()
+            try:
+                connection = await self._connect()
+                began = time.monotonic()
+                port = self._port
+                port.log.info("%s: connected to %s: %s", port.name, port.url, port.identity)
+                port.statistics.connects += 1
+                port.set_state(LinkState.UP, None)
+                self.attempted.set()
+                await self._watch(connection)
+            except LabiocError as error:
+                self._set_down(error)
+            except Exception as error:
+                self._set_down(LinkDown(f"internal error: {error!r}"), error)
+            self.attempted.set()
+            # a link that comes up and falls at once is as dead as one that does not come up
+            if time.monotonic() - began > STEADY:
+                back_off = 0.0
+            if back_off and not self._is_worth_trying():
+                back_off = self._longest
+            await self._pause(back_off * random.uniform(0.5, 1.0))
+            back_off = min(max(2 * back_off, FIRST_BACK_OFF), self._longest)
+
+    async def _pause(self, seconds: float) -> None:
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(asyncio.sleep(seconds)),
+            asyncio.ensure_future(self.wanted.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _is_worth_trying(self) -> bool:
+        # an attempt at a dead address holds up those that are alive for a time-out
+        return not self._port.line.serves_others(self._port)
+
+    @property
+    def _longest(self) -> float:
+        if self._port.retry_every is not None:
+            return self._port.retry_every
+        return LAST_BACK_OFF if self._is_worth_trying() else SHARED_BACK_OFF
+
+    async def _connect(self) -> Connection:
+        port = self._port
+        await self._hang_up()
+        connection = self._connection = await port.line.hold(port)
+        port.exchanger = connection.exchanger
+        async with port.line.mending(port):
+            port.trouble.clear()
+            await self._raise_fence(connection.exchanger)
+            if self._variant is not None and not self._variant.search(port.identity):
+                raise WrongInstrument(
+                    f"expected the variant {port.variant!r}, which answers {self._variant.pattern!r};"
+                    f" {port.url} answers {port.identity!r}"
+                )
+            await self._learn(connection.exchanger)
+        return connection
+
+    async def _learn(self, exchanger: Exchanger) -> None:
+        """Find out whether the instrument does all that its manual says; an old firmware or an emulator may not."""
+        port, protocol = self._port, self._protocol
+        await self._ask_for_power(exchanger)
+        if self._joined is not None:
+            both = f"{port.identity}{protocol.join}{port.identity}"
+            answers = await self._try(exchanger, self._joined)
+            port.joins = answers is not None and f"{protocol.join}".join(answers) == both
+            if answers is not None and not port.joins:
+                await self._do_without(exchanger, self._joined)
+        if self._confirm is not None:
+            # the answer is about what came before this connection
+            port.confirms = await self._try(exchanger, self._confirm) is not None
+        for request in self._setup:
+            await self._port.ask(exchanger, request)
+
+    async def _try(self, exchanger: Exchanger, request: Request) -> list[str] | None:
+        try:
+            return await self._port.ask(exchanger, request)
+        except (TimeoutError, TruncatedReply, ReplyError, ValueError):
+            await self._do_without(exchanger, request)
+            return None
+
+    async def _do_without(self, exchanger: Exchanger, request: Request) -> None:
+        port = self._port
+        port.log.warning("%s: no proper answer to %r: going on without", port.name, request.payload)
+        await self._raise_fence(exchanger)
+
+    async def _ask_for_power(self, exchanger: Exchanger) -> None:
+        """Find out whether the instrument has been without power since it was asked before."""
+        if self._power_on is None or self._protocol.power_on is None:
+            return
+        answers = await self._try(exchanger, self._power_on)
+        if answers is None:
+            return
+        try:
+            was_off = self._protocol.power_on[1](answers[0])
+        except ValueError as error:
+            raise ReplyError(f"{self._power_on.text!r} was answered with {answers!r}: {error}") from None
+        port = self._port
+        if was_off and port.statistics.connects:
+            port.statistics.power_cycles += 1
+            port.log.warning("%s: has been without power", port.name)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Wait for trouble and mend it with a fence, for as long as the connection stands."""
+        port, line = self._port, self._port.line
+        wanted = asyncio.ensure_future(self.wanted.wait())
+        try:
+            while True:
+                trouble = asyncio.ensure_future(port.trouble.wait())
+                try:
+                    waits: list[asyncio.Future[Any]] = [trouble, wanted, connection.lost]
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    trouble.cancel()
+                if connection.lost.done():
+                    raise LinkDown(f"{port.url} closed the connection")
+                if wanted.done():
+                    raise LinkDown(f"{port.url}: told to connect anew")
+                patience = asyncio.get_running_loop().call_later(
+                    min(max(2 * port.statistics.round_trips[-1], FENCE_PATIENCE[0]), FENCE_PATIENCE[1]),
+                    port.lose_patience,
+                )
+                try:
+                    async with line.mending(port):
+                        port.trouble.clear()
+                        was_silent = port.silences > 0
+                        await self._raise_fence(connection.exchanger)
+                        if was_silent:
+                            await self._ask_for_power(connection.exchanger)
+                finally:
+                    patience.cancel()
+                port.log.debug("%s: in step again", port.name)
+                if not port.trouble.is_set():
+                    port.set_state(LinkState.UP, None)
+        finally:
+            wanted.cancel()
+
+    async def _raise_fence(self, exchanger: Exchanger) -> None:
+        """Drop all that came and may still come of earlier questions; the port's turn is ours."""
+        port, protocol = self._port, self._protocol
+        port.statistics.discarded += bool(exchanger.resynchronise())
+        if self._pattern is None or self._fence is None:
+            # also at a connect: behind a device server, an answer to the former connection may still come
+            assert protocol.max_late is not None
+            await asyncio.sleep(protocol.max_late)
+            exchanger.resynchronise()
+            if port.silences > 1:
+                port.silences = 0
+                raise ReplyTimeout(f"no reply to anything ({port.url})")
+            return
+        gap = protocol.gap(port.line.scheme)
+        if gap:
+            await asyncio.sleep(gap)
+        deadline = time.perf_counter() + self._fence.timeout
+        strange: bytes | None = None
+        try:
+            await exchanger.send(self._fence.payload)
+            while True:
+                try:
+                    reply = await exchanger.receive(left(deadline))
+                    text = protocol.unpacked(reply)
+                    if protocol.match is not None:
+                        text = protocol.match(self._fence.text, text) or ""
+                except ReplyError as error:
+                    strange = str(error).encode()
+                    continue
+                if self._pattern.match(text):
+                    port.identity, port.identity_reply = text, reply
+                    port.line.quiet_until = time.perf_counter() + gap
+                    return
+                strange = reply
+                port.statistics.discarded += 1
+        except (TimeoutError, TruncatedReply) as error:
+            raise self._no_identity(strange, str(error)) from None
+
+    def _no_identity(self, strange: bytes | None, why: str) -> LabiocError:
+        port = self._port
+        assert self._fence is not None
+        assert self._pattern is not None
+        ask = self._fence.text
+        if strange is None or (port.state is LinkState.SUSPECT and strange.isascii()) or port.line.is_shared:
+            # what came while the link was up may have been the late answer, or another instrument's
+            what = why or f"no reply to {ask!r} within {self._fence.timeout:g} s"
+            return ReplyTimeout(f"{what} ({port.url})")
+        came = f"{port.url} answers {strange[:80]!r}"
+        if not strange.isascii():
+            return ReplyError(f"{came}, which is no text: has the line the right speed and parity?")
+        return WrongInstrument(
+            f"expected an instrument that answers {ask!r} with {self._pattern.pattern!r}; {came}"
+        )
+
+    def _set_down(self, error: LabiocError, cause: Exception | None = None) -> None:
+        # an error is logged when it begins, not at each attempt
+        port = self._port
+        begins = port.state is not LinkState.DOWN or type(port.error) is not type(error)
+        if begins or not self.attempted.is_set():
+            port.log.warning("%s: %s", port.name, error, exc_info=cause)
+            port.line.wire.event(DOWN, str(error))
+            port.count(error)
+        port.set_state(LinkState.DOWN, error)
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        self._port.exchanger = None
+        if connection is not None:
+            await self._port.line.let_go(self._port, connection)

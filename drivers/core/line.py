@@ -1,0 +1,258 @@
+"""Lines: a link to one instrument, or to several that share a wire, and whose turn it is on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from .errors import AddressError, LabiocError, LinkDown, PortBusy
+from .exchanger import Exchanger
+from .framing import Framer
+from .links import open_link, parse
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from .port import Port
+
+
+class Row(IntEnum):
+    """Those who wait for a turn stand in three rows: who mends the link, who writes, who reads."""
+
+    FENCE = 0
+    WRITE = 1
+    READ = 2
+
+
+class _Turn(NamedTuple):
+    given: asyncio.Future[None]
+    port: Port
+
+
+class Connection:
+    """An open link and the ports that use it.
+
+    Attributes:
+        exchanger: what carries the messages.
+        lost: done when the connection is gone.
+        holders: the ports that use it.
+    """
+
+    def __init__(self, exchanger: Exchanger) -> None:
+        self.exchanger = exchanger
+        self.lost: asyncio.Future[None] = asyncio.ensure_future(exchanger.wait_lost())
+        self.holders: set[Port] = set()
+
+    async def close(self) -> None:
+        """Close at once."""
+        self.lost.cancel()
+        await self.exchanger.close()
+
+
+class Line:
+    """One link. Drivers of instruments at several addresses are given one line in place of a URL.
+
+    Args:
+        url: where it is.
+
+    Attributes:
+        busy: whether somebody has the turn.
+        era: how many connections have been closed; a turn ends with its connection.
+        spent: how long exchanges took so far, seconds.
+        quiet_until: before then nothing may be sent, in seconds of `time.perf_counter`.
+        ports: the ports on it.
+        wire: what goes over it.
+
+    Raises AddressError for a URL that can't be right.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.busy = False
+        self.era = 0
+        self.spent = 0.0
+        self.quiet_until = 0.0
+        self.ports: list[Port] = []
+        self.wire = Wire(url)
+        self._parts = parse(url)
+        self._connection: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._rows: tuple[deque[_Turn], ...] = tuple(deque() for _ in Row)
+
+    @property
+    def scheme(self) -> str:
+        """The kind of link."""
+        return self._parts.scheme
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several instruments are on it."""
+        return len(self.ports) > 1
+
+    def attach(self, port: Port) -> None:
+        """Put an instrument on the line.
+
+        Raises AddressError if it can't share the line with those that are on it.
+        """
+        if not self.ports:
+            self.wire = Wire(port.name)
+        self._parts = parse(self.url, port.protocol.serial)
+        for other in self.ports:
+            both = f"{port.name} and {other.name} can't share {self.url}"
+            if other.address == port.address:
+                raise AddressError(f"{both}: both have the address {port.address!r}")
+            if other.protocol.cut != port.protocol.cut:
+                raise AddressError(f"{both}: their messages are cut in different ways")
+            for each in (port, other):
+                if each.protocol.match is None and each.protocol.max_late is None:
+                    raise AddressError(
+                        f"{both}: the replies of {each.name} don't name it (match=), nor is known how late"
+                        " they can be (max_late=)"
+                    )
+        self.ports.append(port)
+
+    # The connection
+
+    async def hold(self, port: Port) -> Connection:
+        """Return the connection, opened if there is none.
+
+        Raises LinkDown.
+        """
+        limit = port.protocol.connect_timeout
+        try:
+            async with asyncio.timeout(limit), self._opening:
+                if self._connection is None or self._connection.lost.done():
+                    self._connection = await self._open(port)
+        except TimeoutError:
+            raise LinkDown(f"no connection to {self.url} within {limit:g} s") from None
+        except LinkDown as error:
+            raise LinkDown(f"{error} ({self.url})") from None
+        self._connection.holders.add(port)
+        return self._connection
+
+    async def _open(self, port: Port) -> Connection:
+        def framer() -> Framer:
+            plain = port.protocol.framer()
+            return _Routing(plain, self._route) if any(other.routes for other in self.ports) else plain
+
+        return Connection(await open_link(self._parts, framer, self.wire))
+
+    async def let_go(self, port: Port, connection: Connection) -> None:
+        """Close a connection, unless other ports still use it."""
+        connection.holders.discard(port)
+        if not connection.holders:
+            if connection is self._connection:
+                self._connection = None
+                # whoever still waits there, in an exchanger that doesn't tell of the end, holds up nobody
+                self.era += 1
+                self.release()
+            await connection.close()
+
+    def serves_others(self, port: Port) -> bool:
+        """Whether other instruments on it are being talked to, whom attempts at this one would hold up."""
+        return any(other is not port and other.is_up for other in self.ports)
+
+    def _route(self, message: bytes) -> bool:
+        return any(port.route(message) for port in self.ports)
+
+    # Turns
+
+    async def take(self, port: Port, row: Row, *, first: bool = False) -> None:
+        """Wait for the turn; whoever gets it has to `release` it.
+
+        Raises PortBusy after the queue's time limit, and what `fail` was given meanwhile.
+        """
+        if not self.busy and row is Row.FENCE:
+            self.busy = True
+            return
+        turn = _Turn(asyncio.get_running_loop().create_future(), port)
+        if first:
+            self._rows[row].appendleft(turn)
+        else:
+            self._rows[row].append(turn)
+        timer = turn.given.get_loop().call_later(port.protocol.queue_timeout, _give_up, turn.given)
+        try:
+            await turn.given
+        except asyncio.CancelledError:
+            if turn.given.done() and not turn.given.cancelled() and turn.given.exception() is None:
+                self.release()
+            raise
+        finally:
+            timer.cancel()
+
+    @contextlib.asynccontextmanager
+    async def mending(self, port: Port) -> AsyncIterator[None]:
+        """Have the turn for what gets an instrument into step."""
+        await self.take(port, Row.FENCE)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give the turn to the next."""
+        self.busy = False
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Give the turn to the first whose instrument is in step; the others keep their places."""
+        if self.busy:
+            return
+        for number, row in enumerate(self._rows):
+            passed: list[_Turn] = []
+            while row:
+                turn = row.popleft()
+                if turn.given.done():
+                    continue
+                if number == Row.FENCE or turn.port.is_up:
+                    self.busy = True
+                    turn.given.set_result(None)
+                    break
+                passed.append(turn)
+            row.extendleft(reversed(passed))
+            if self.busy:
+                return
+
+    def fail(self, port: Port, error: LabiocError, *rows: Row) -> None:
+        """Fail those of one port who wait in these rows."""
+        for row in rows:
+            for turn in self._rows[row]:
+                if turn.port is port and not turn.given.done():
+                    turn.given.set_exception(error)
+
+
+def _give_up(given: asyncio.Future[None]) -> None:
+    if not given.done():
+        given.set_exception(PortBusy())
+
+
+class _Routing(Framer):
+    """A framer that hands out only what nobody takes on its way: messages that come unasked go to their readbacks."""
+
+    def __init__(self, framer: Framer, route: Callable[[bytes], bool]) -> None:
+        self._framer = framer
+        self._route = route
+        self.quiet = framer.quiet
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes, return the messages that they complete and nobody takes. Raises ReplyError."""
+        return self._untaken(self._framer.feed(data))
+
+    def silent(self) -> list[bytes]:
+        """Return the messages that a silence completes. Raises TruncatedReply."""
+        return self._untaken(self._framer.silent())
+
+    @property
+    def pending(self) -> bytes:
+        """Nothing: the beginning of a message is, most likely, one that comes unasked, and no sign of trouble."""
+        return b""
+
+    def clear(self) -> None:
+        """Forget the beginning of a message."""
+        self._framer.clear()
+
+    def _untaken(self, messages: list[bytes]) -> list[bytes]:
+        return [message for message in messages if not self._route(message)]
