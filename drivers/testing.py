@@ -238,7 +238,9 @@ class _List(_Script):
         expected = [message for message, _ in self._lines]
         if self._sent == expected:
             return ""
-        wanted, said = ([_shown(self._protocol, message) for message in side] for side in (expected, self._sent))
+        wanted, said = (
+            [_shown(self._protocol, message) for message in side] for side in (expected, self._sent)
+        )
         lines = difflib.ndiff(wanted, said)
         return "- in the transcript, + sent instead:\n" + "\n".join(line.rstrip("\n") for line in lines)
 

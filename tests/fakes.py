@@ -128,9 +128,7 @@ class FakeNetwork:
                 self._news.clear()
                 await self._news.wait()
 
-    async def open_link(
-        self, parts: SplitResult, framer: Callable[[], Framer], wire: Wire
-    ) -> FakeLink:
+    async def open_link(self, parts: SplitResult, framer: Callable[[], Framer], wire: Wire) -> FakeLink:
         self.attempts += 1
         self._news.set()
         if self.fault is not None:
