@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import struct
+import sys
 
 import pytest
 from tests.ca import PATIENCE, Client, Libca, Message, PutFailed, Raw, until
 from tests.test_server import Bench, post, putter_of, serving, value_is
 
 from labioc.devices.core.records import EnumPV, PutRefused, RecordInfo, StringPV
-from labioc.iocs.core import _circuit
+from labioc.iocs.core import _circuit, _gets
 from labioc.iocs.core.server import AccessRights, CAServer, Peer, Statistics
 
 SID = 1
@@ -65,6 +66,55 @@ async def test_who_may_not_read_gets_no_value(bench: Bench, ca_environment: dict
         assert (refused.command, refused.first, refused.payload) == (1, 368, bytes(8))
         post(bench.b, 11.0)
         assert (await raw.ask(Message(2, 6, 1, SID, 5))).payload == b""
+    await caserver.stop()
+
+
+async def test_rights_that_change_reach_those_who_are_connected(
+    bench: Bench, ca_environment: dict[str, str]
+) -> None:
+    import caproto
+
+    rights = [AccessRights.READ | AccessRights.WRITE]
+    pvs = {**bench.pvdb, "S:D": caproto.ChannelDouble(value=0.0)}
+    caserver = CAServer(pvs, access=lambda name, peer: rights[0])
+    caserver.rights_changed()
+    await caserver.start()
+    async with Raw(caserver.port) as raw:
+        for sid, name in enumerate(("T:A", "S:D"), 1):
+            await raw.create(name)
+            await raw.ask(Message(1, 6, 1, sid, sid, MASK))
+        caserver.rights_changed()
+        assert (await raw.ask(Message(23))).command == 23
+        rights[0] = AccessRights.NO_ACCESS
+        caserver.rights_changed()
+        got = [await raw.receive() for _ in range(4)]
+        assert [(message.first, message.second) for message in got if message.command == 22] == [
+            (1, 0),
+            (2, 0),
+        ]
+        assert [(message.first, message.second) for message in got if message.command == 1] == [
+            (368, 1),
+            (368, 2),
+        ]
+        post(bench.a, 1.0)
+        await pvs["S:D"].write(1.0)
+        assert (await raw.ask(Message(19, 6, 1, SID, 3, TEN))).first == 376
+        rights[0] = AccessRights.READ
+        caserver.rights_changed()
+        got = [await raw.receive() for _ in range(4)]
+        assert sorted((message.command, message.second) for message in got) == [
+            (1, 1),
+            (1, 2),
+            (22, 1),
+            (22, 1),
+        ]
+        assert {message.payload for message in got if message.command == 1} == {struct.pack(">d", 1.0)}
+        for pv in (bench.a, pvs["S:D"]):
+            await pv.write(2.0)
+            assert (await raw.receive()).payload == struct.pack(">d", 2.0)
+        for sid in (1, 2):
+            assert (await raw.ask(Message(2, 6, 1, sid, sid))).payload == b""
+    assert not bench.a._monitors
     await caserver.stop()
 
 
@@ -141,7 +191,8 @@ LIKE_THE_C_IOC: dict[str, tuple[Message, tuple[int, int, int, int]]] = {
     "search for what is not": (Message(6, 10, 13, 99, 99, b"T:NONE\0"), (14, 13, 99, 99)),
     "channel that is not here": (Message(18, 0, 0, 9, 13, b"T:NONE\0"), (26, 0, 9, 0)),
     "name after a channel": (Message(21, payload=b"other\0"), (11, 0, 0xFFFFFFFF, 142)),
-    # rsrv ends the circuit after these two.
+    # rsrv ends the circuit after these.
+    "monitor of an unknown type": (Message(1, 39, 1, SID, 5, MASK), (1, 1, 114, 5)),
     "get of an unknown type": (Message(15, 39, 1, SID, 5), (15, 1, 114, 5)),
     "old get of an unknown type": (Message(3, 39, 1, SID, 5), (11, 0, 1, 114)),
 }
@@ -293,7 +344,7 @@ async def test_a_get_right_behind_a_put_gets_what_was_put(
 async def test_a_get_does_not_wait_for_ever_for_a_put_nor_do_others(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_circuit, "READ_AFTER_PUT_SECONDS", 0.01)
+    monkeypatch.setattr(_gets, "READ_AFTER_PUT_SECONDS", 0.01)
     done = asyncio.Event()
 
     async def put(value: float) -> None:
@@ -334,6 +385,49 @@ async def test_so_many_puts_at_once_and_no_more(
         answers = [await raw.receive() for _ in range(11)]
         assert begun == [float(n) for n in range(10)]
         assert [answer.second for answer in answers if answer.command == 19] == list(range(10))
+
+
+async def test_no_put_begins_or_goes_on_after_the_stop(bench: Bench, ca_environment: dict[str, str]) -> None:
+    begun: list[float] = []
+    ended: list[float] = []
+
+    async def put(value: float) -> None:
+        begun.append(value)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # The putter has something to put right; meanwhile the client goes on putting.
+            raw.send(*more)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended.append(value)
+
+    bench.a.putter = put
+    more = [Message(19, 6, 1, SID, 1, TEN)] * 10
+    async with serving(bench) as caserver:
+        raw = await Raw(caserver.port).__aenter__()
+        await raw.create("T:A")
+        raw.send(*more * 30)
+        await until(lambda: len(begun) == _circuit.MAX_PUTS)
+    assert len(begun) == len(ended) == _circuit.MAX_PUTS
+    await raw.closed()
+    await raw.__aexit__(None, None, None)
+    assert len(begun) == _circuit.MAX_PUTS
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has no eager tasks")
+async def test_puts_of_an_eager_loop_are_answered(bench: Bench, ca_environment: dict[str, str]) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(bench) as caserver, Raw(caserver.port) as raw:
+        await raw.create("T:A")
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+        for number in range(3):
+            got = await raw.ask(Message(19, 6, 1, SID, number, TEN))
+            assert (got.command, got.first, got.second) == (19, 1, number)
+        assert (await raw.ask(Message(15, 6, 1, SID, 9))).payload == TEN
+        loop.set_task_factory(None)
+        assert caserver._server is not None
+        assert not caserver._server.puts
 
 
 async def test_a_put_goes_on_when_its_client_has_gone(bench: Bench, ca_environment: dict[str, str]) -> None:

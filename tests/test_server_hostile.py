@@ -17,14 +17,36 @@ import pytest
 from tests.ca import PATIENCE, Client, Libca, Message, Raw, until
 from tests.test_server import Bench, post, putter_of, serving, value_is
 
-from labioc.iocs.core import _circuit, _sockets, server
+from labioc.iocs.core import _circuit, _complaints, _sockets, server
 from labioc.iocs.core.server import CAServer
 
 MESSAGES = 10_000
 PER_CONNECTION = 10
 MASK = struct.pack(">12xHxx", 5)
 COMMANDS = (0, 1, 2, 3, 4, 6, 8, 9, 10, 12, 15, 18, 19, 20, 21, 23)
-NAMES = (b"T:A\0", b"T:TRACE\0", b"T:A.DESC$\0", b"T:A.VAL{" + b'"a":' * 30 + b"\0", b"\xff\0", b"")
+FILTERS = (
+    *(
+        b"[1:2:3:4]",
+        b"[0:2]",
+        b"[::0]",
+        b'{"arr":5}',
+        b'{"arr":{"s":1.5}}',
+        b'{"arr":{"i":0}}',
+        b'{"dbnd":5}',
+    ),
+    *(
+        b'{"dbnd":{"abs":1}}',
+        b'{"dbnd":{"rel":[1]}}',
+        b'{"dbnd":{"abs":null}}',
+        b'{"ts":{}}',
+        b'{"sync":5}',
+        b"{[[[",
+    ),
+)
+NAMES = (
+    *(b"T:A\0", b"T:TRACE\0", b"T:A.DESC$\0", b"T:A.VAL{" + b'"a":' * 30 + b"\0", b"\xff\0", b""),
+    *(b"T:TRACE." + words + b"\0" for words in FILTERS),
+)
 
 
 @pytest.fixture
@@ -78,7 +100,7 @@ async def test_malformed_messages_by_tcp(
     monkeypatch: pytest.MonkeyPatch,
     messages: Any,
 ) -> None:
-    monkeypatch.setattr(server, "COMPLAINT_SECONDS", 1e6)
+    monkeypatch.setattr(_complaints, "COMPLAINT_SECONDS", 1e6)
     caplog.set_level(logging.INFO, "labioc.ca")
     creates = b"".join(bytes(Message(18, 0, 0, cid, 13, name)) for cid, name in enumerate(NAMES[:2]))
     async with serving(bench) as caserver, unharmed(caserver, client):
@@ -104,7 +126,7 @@ async def test_malformed_datagrams(
     monkeypatch: pytest.MonkeyPatch,
     messages: Any,
 ) -> None:
-    monkeypatch.setattr(server, "COMPLAINT_SECONDS", 1e6)
+    monkeypatch.setattr(_complaints, "COMPLAINT_SECONDS", 1e6)
     caplog.set_level(logging.INFO, "labioc.ca")
     async with serving(bench) as caserver, unharmed(caserver, client):
         async with Client("127.0.0.1") as behind:
@@ -300,10 +322,11 @@ async def test_who_does_not_read_is_not_read(bench: Bench, client: Client) -> No
         assert [(await raw.receive()).second for _ in range(gets)] == list(range(gets))
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MAX_REQUESTS_AT_ONCE", 10), ("TURN_SECONDS", 0.0)])
 async def test_a_flood_of_requests_leaves_time_for_others(
-    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
-    monkeypatch.setattr(_circuit, "MAX_REQUESTS_AT_ONCE", 10)
+    monkeypatch.setattr(_circuit, limit, value)
     async with serving(bench) as caserver, Raw(caserver.port) as raw, client.monitor("T:A") as events:
         await events.next()
         raw.send(*[Message(23)] * 1000)
@@ -334,8 +357,8 @@ async def test_who_was_complained_about_is_remembered_within_bounds(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "COMPLAINT_SECONDS", 1e6)
-    monkeypatch.setattr(server, "MAX_COMPLAINED", 3)
+    monkeypatch.setattr(_complaints, "COMPLAINT_SECONDS", 1e6)
+    monkeypatch.setattr(_complaints, "MAX_COMPLAINED", 3)
     caplog.set_level(logging.INFO, "labioc.ca")
     async with serving(bench) as caserver:
         for number in range(10):

@@ -132,6 +132,8 @@ READ, READ_WRITE = AccessRights.READ, AccessRights.READ | AccessRights.WRITE
 MAX_STATES = 16
 STRING_BYTES = 39
 """The longest text that a DBR_STRING holds beside its NUL."""
+MAX_TEXTS = 4096
+"""So many numbers are turned into text at once and no more: the whole IOC waits for it."""
 
 
 class EventQueue(Protocol):
@@ -304,7 +306,8 @@ def encode_values(type_name: str, value: Any, prec: int, states: Sequence[str] |
     """The values of a DBR as big-endian array or list of byte strings.
 
     `states` are the labels if `value` is an enum's index, else None. Numbers become text with `prec`
-    digits as in the C IOC. Raises ValueError where numbers are asked for and `value` is text.
+    digits as in the C IOC. Raises ValueError where numbers are asked for and `value` is text, and for more
+    than MAX_TEXTS numbers as text.
     """
     form = _FORMS[type_name]
     native = form.native
@@ -338,7 +341,10 @@ def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:
         if len(states) == 2:
             return ["Illegal_Value"]
         return ["" if value < MAX_STATES else "Illegal Value"]
-    return [format_number(number, prec) for number in np.atleast_1d(value).tolist()]
+    numbers = np.atleast_1d(value)
+    if len(numbers) > MAX_TEXTS:
+        raise ValueError(f"{len(numbers)} numbers are too many for text")
+    return [format_number(number, prec) for number in numbers.tolist()]
 
 
 def format_number(number: float, prec: int) -> str:

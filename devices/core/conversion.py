@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def as_integer(name: str, data: Any) -> int:
     if are_strings(data):
         # as a float it would lose what is beyond 53 bits
         text = text_of(data[0]).strip()
-        if text.lstrip("+-").isdecimal():
+        if re.fullmatch("[+-]?[0-9]+", text):
             return int(text)
     number = as_number(name, data)
     if not math.isfinite(number):

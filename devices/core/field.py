@@ -20,8 +20,6 @@ from labioc.devices.core._caproto import (
     ChannelType,
     EventQueue,
     SubscriptionSpec,
-    encode_metadata,
-    encode_values,
 )
 from labioc.devices.core.conversion import PutRefused, as_index, as_number, as_text
 from labioc.devices.core.served import Served
@@ -138,16 +136,9 @@ class Field(Served):
         """Writable if the table says so."""
         return READ if self._spec.write is None else READ_WRITE
 
-    def encode(self, type_name: str) -> tuple[bytes, Any]:
-        """Metadata and value as the DBR type of this name. Raises ValueError if there is no conversion."""
-        metadata = self._metadata()
-        states = self.states
-        return (
-            encode_metadata(type_name, self.alarm_time, metadata),
-            encode_values(type_name, self.value, metadata.prec, states),
-        )
-
-    def _metadata(self) -> Metadata:
+    @property
+    def metadata(self) -> Metadata:
+        """What the DBRs tell beside value, alarm and time."""
         spec, info = self._spec, self._pv.info
         display = control = _NO_RANGE
         if spec.in_limits:

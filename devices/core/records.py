@@ -23,8 +23,6 @@ from labioc.devices.core._caproto import (
     AlarmSeverity,
     AlarmStatus,
     ChannelType,
-    encode_metadata,
-    encode_values,
     to_latin1,
 )
 from labioc.devices.core.conversion import PutRefused, as_index, as_integer, as_number, as_numbers, as_text
@@ -62,10 +60,10 @@ class _NumberPV(PV):
     def _changes(self, value: Any) -> int:
         info = self.info
         mask = 0
-        if _beyond_deadband(self.monitored, value, info.mdel):
+        if beyond_deadband(self.monitored, value, info.mdel):
             self.monitored = value
             mask = DBE_VALUE
-        if _beyond_deadband(self.logged, value, info.adel):
+        if beyond_deadband(self.logged, value, info.adel):
             self.logged = value
             mask |= DBE_LOG
         return mask
@@ -84,7 +82,7 @@ class _NumberPV(PV):
         return AlarmStatus.NO_ALARM, AlarmSeverity.NO_ALARM
 
 
-def _beyond_deadband(old: Any, new: Any, deadband: float) -> bool:
+def beyond_deadband(old: Any, new: Any, deadband: float) -> bool:
     """recGblCheckDeadband of the C IOC: NaN and infinities count by kind. A negative deadband sends all."""
     difference = abs(new - old)
     if difference < math.inf:
@@ -279,13 +277,10 @@ class IntegerArrayPV(_ArrayPV):
     element_type = "LONG"
     dtype = np.int32
 
-    def encode(self, type_name: str) -> tuple[bytes, Any]:
-        """The DBR of this name: integers have no digits behind the point, whatever PREC says."""
-        info = self.info
-        metadata = Metadata(info.egu, 0, (), info.limits)
-        return encode_metadata(type_name, self.alarm_time, metadata), encode_values(
-            type_name, self.value, 0, None
-        )
+    @property
+    def metadata(self) -> Metadata:
+        """What the DBRs tell: integers have no digits behind the point, whatever PREC says."""
+        return Metadata(self.info.egu, 0, (), self.info.limits)
 
     def _from_numbers(self, numbers: Any) -> Any:
         return np.trunc(numbers)

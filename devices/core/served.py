@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from labioc.devices.core._caproto import (
     READ,
     SCALAR_FORMS,
@@ -14,6 +16,7 @@ from labioc.devices.core._caproto import (
     ChannelData,
     ChannelType,
     EventQueue,
+    Metadata,
     SubscriptionSpec,
     SubscriptionUpdate,
     decode_metadata,
@@ -33,9 +36,13 @@ class EventSink(EventQueue):
     """Where the events of one monitor go: the DBR as it goes over the wire, and its number of elements.
 
     It is given to `subscribe` in place of a queue.
+
+    Attributes:
+        wanted: how many of the first elements it takes, 0: all; None: it encodes what it takes, and is given nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("wanted",)
+    wanted: int | None
 
     def put_nowait(self, item: SubscriptionUpdate, /) -> None:
         """Not for sinks: they are given events as bytes."""
@@ -54,6 +61,7 @@ class _QueueSink(EventSink):
         self._queue = queue
         self._spec = spec
         self._new = new
+        self.wanted = 0
 
     def take(self, dbr: bytes, count: int, mask: int) -> None:
         metadata, values = self._served.encode(self._spec.data_type_name)
@@ -75,13 +83,18 @@ class Served(ChannelData):
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
-        # By the name of the DBR type, so that each type is encoded once per event.
-        self._monitors: dict[str, dict[object, tuple[int, EventSink]]] = {}
+        # By the name of the DBR type and what is wanted of it, so that each is encoded once per event.
+        self._monitors: dict[tuple[str, int | None], dict[object, tuple[int, EventSink]]] = {}
 
     @property
     def states(self) -> Sequence[str] | None:
         """The labels of an enum, else None."""
         return None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the DBRs tell beside value, alarm and time."""
+        return self.info
 
     @property
     def alarm_time(self) -> AlarmTime:
@@ -98,30 +111,26 @@ class Served(ChannelData):
         """caproto's name for RTYP."""
         return self.info.rtyp
 
-    @property
-    def value_atol(self) -> float:
-        """MDEL, under the name by which caproto's dbnd filter asks for it."""
-        return self.info.mdel
-
-    @property
-    def log_atol(self) -> float:
-        """ADEL, under the name by which caproto's dbnd filter asks for it."""
-        return self.info.adel
-
     def check_access(self, hostname: str | None, username: str | None) -> AccessRights:
         """What this client may do."""
         return READ
 
-    def encode(self, type_name: str) -> tuple[bytes, Any]:
-        """Metadata and values as the DBR type of this name. Raises ValueError if there is no conversion."""
-        info = self.info
+    def encode(self, type_name: str, part: slice | None = None) -> tuple[bytes, Any]:
+        """Metadata and values as the DBR type of this name, of an array perhaps only a part.
+
+        Raises ValueError if there is no conversion.
+        """
+        metadata, value = self.metadata, self.value
+        if part is not None and isinstance(value, np.ndarray):
+            # before the conversion, which costs by the element
+            value = value[part]
         return (
-            encode_metadata(type_name, self.alarm_time, info),
-            encode_values(type_name, self.value, info.prec, self.states),
+            encode_metadata(type_name, self.alarm_time, metadata),
+            encode_values(type_name, value, metadata.prec, self.states),
         )
 
-    def dbr(self, type_name: str) -> tuple[bytes, int]:
-        """The whole DBR of this name as it goes over the wire, and its number of elements.
+    def dbr(self, type_name: str, wanted: int = 0) -> tuple[bytes, int]:
+        """The DBR of this name as it goes over the wire, and its number of elements: all, or those `wanted` at most.
 
         Raises ValueError if there is no conversion.
         """
@@ -136,7 +145,7 @@ class Served(ChannelData):
         special = self._special(type_name)
         if special is not None:
             return bytes(special), 1
-        metadata, values = self.encode(type_name)
+        metadata, values = self.encode(type_name, slice(wanted) if wanted else None)
         return join_dbr(metadata, values), len(values)
 
     def _special(self, type_name: str) -> Any | None:
@@ -150,7 +159,7 @@ class Served(ChannelData):
         return decode_metadata(data_type.name, metadata), values
 
     def _as_text(self) -> bytes:
-        texts = encode_values("STRING", self.value, self.info.prec, self.states)
+        _, texts = self.encode("STRING", slice(1))
         return cast(bytes, texts[0]) if len(texts) else b""
 
     async def subscribe(self, queue: EventQueue, sub_spec: SubscriptionSpec, sub: object) -> None:
@@ -167,30 +176,34 @@ class Served(ChannelData):
             # caproto's server subscribes once more for each client that wants the same.
             key = queue, sub_spec
             sink = _QueueSink(self, queue, sub_spec, sub)
-        dbr, count = self.dbr(type_name)
-        self._monitors.setdefault(type_name, {})[key] = mask, sink
+        dbr, count = self._dbr_for(type_name, sink.wanted)
         sink.take(dbr, count, 0)
+        self._monitors.setdefault((type_name, sink.wanted), {})[key] = mask, sink
 
     async def unsubscribe(self, queue: EventQueue, sub_spec: SubscriptionSpec) -> None:
         """No more events for this kind of subscription; never suspends."""
         # caproto asks once more for what is cancelled already, and for what could not be subscribed to.
         key: object = queue if isinstance(queue, EventSink) else (queue, sub_spec)
-        monitors = self._monitors.get(sub_spec.data_type_name, {})
+        kind = sub_spec.data_type_name, queue.wanted if isinstance(queue, EventSink) else 0
+        monitors = self._monitors.get(kind, {})
         monitors.pop(key, None)
         if not monitors:
-            self._monitors.pop(sub_spec.data_type_name, None)
+            self._monitors.pop(kind, None)
 
     def send_event(self, mask: int) -> None:
         """Send one event to every monitor that asked for one of these DBE_ bits."""
-        for type_name, monitors in self._monitors.items():
-            hit = [sink for wanted, sink in monitors.values() if wanted & mask]
+        for (type_name, wanted), monitors in self._monitors.items():
+            hit = [sink for events, sink in monitors.values() if events & mask]
             if hit:
                 try:
-                    dbr, count = self.dbr(type_name)
+                    dbr, count = self._dbr_for(type_name, wanted)
                 except ValueError:
                     continue  # who wants numbers hears nothing of a text that isn't one
                 for sink in hit:
                     sink.take(dbr, count, mask)
+
+    def _dbr_for(self, type_name: str, wanted: int | None) -> tuple[bytes, int]:
+        return (b"", 0) if wanted is None else self.dbr(type_name, wanted)
 
     async def publish(self, flags: int) -> None:
         """caproto's name for `send_event`; its alarm acknowledgement calls it."""

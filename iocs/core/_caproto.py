@@ -1,15 +1,12 @@
 """What the server takes from caproto, with types (caproto ships none): names, filters and caproto's own channels."""
 
-import sys
 import time
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import caproto
 from caproto._commands import data_payload
 from caproto._data import parse_metadata
 from caproto._dbr import DbrStringArray, _LongStringChannelType
-from caproto._utils import apply_arr_filter, apply_deadband_filter, parse_channel_filter
 
 from labioc.devices.core._caproto import (
     ChannelData,
@@ -19,24 +16,11 @@ from labioc.devices.core._caproto import (
     dbr_sizes,
 )
 from labioc.devices.core.served import Served
+from labioc.iocs.core._filters import NO_FILTER, Filters, parse_filters
 
-if TYPE_CHECKING:
-
-    class ChannelFilter(NamedTuple):
-        """The filters at the end of a channel's name, such as `[0:9]`."""
-
-        ts: Any
-        dbnd: Any
-        arr: Any
-        sync: Any
-else:
-    from caproto._utils import ChannelFilter
-
-NO_FILTER = ChannelFilter(ts=None, dbnd=None, arr=None, sync=None)
 LONGEST_NAME = 500
 """Bytes of a channel's name with field and filters; longer ones are not looked up."""
 EPICS_EPOCH = 631152000
-_HOST_ENDIAN = ">" if sys.byteorder == "big" else "<"
 
 
 class Found(NamedTuple):
@@ -45,7 +29,7 @@ class Found(NamedTuple):
     entry: ChannelData
     name: str
     """The name without modifiers, the same for all ways to write it."""
-    channel_filter: Any
+    filters: Filters
     is_long_string: bool
 
 
@@ -67,17 +51,18 @@ def find(pvdb: Any, pvname: str) -> Found:
     if modifiers is None:
         return Found(entry, name, NO_FILTER, False)
     try:
-        wanted = parse_channel_filter(modifiers.filter_)
-    except (ValueError, RecursionError) as error:
+        filters = parse_filters(modifiers.filter_) if modifiers.filter_ else NO_FILTER
+    except ValueError as error:
         raise KeyError(f"{pvname}: {error}") from None
     long_strings = (
         (ChannelType.STRING,) if isinstance(entry, Served) else (ChannelType.STRING, ChannelType.CHAR)
     )
     is_text = entry.data_type in long_strings
     as_long_string = caproto.RecordModifiers.long_string in modifiers.modifiers
-    if wanted.sync or (as_long_string and not is_text):
+    if as_long_string and not is_text:
         raise KeyError(pvname)
-    return Found(entry, name, NO_FILTER if wanted == NO_FILTER else wanted, as_long_string)
+    # the same object, by which the quick way is found
+    return Found(entry, name, NO_FILTER if filters == NO_FILTER else filters, as_long_string)
 
 
 def is_expected(failure: Exception) -> bool:
@@ -114,45 +99,20 @@ def stamped_now(type_name: str, dbr: bytes) -> bytes:
     return dbr[:4] + (seconds - EPICS_EPOCH).to_bytes(4, "big") + nanoseconds.to_bytes(4, "big") + dbr[12:]
 
 
-class FilteredMonitor(Protocol):
-    """What the filters must know of a monitor."""
-
-    mask: int
-    last_value: Any
-
-    @property
-    def channel_filter(self) -> Any:
-        """The filters of the channel's name."""
-
-    @property
-    def db_entry(self) -> ChannelData:
-        """The channel's PV or field."""
-
-
-def filtered(channel_filter: Any, values: Any, monitor: FilteredMonitor | None, flags: int) -> Any | None:
-    """The values after a channel's filters, or None if they say that this event isn't for the client."""
-    values = apply_arr_filter(channel_filter.arr, values)
-    if channel_filter.dbnd is None or monitor is None:
-        return values
-    try:
-        reference = apply_deadband_filter(monitor.last_value, values, monitor, flags, _HOST_ENDIAN)
-    except TypeError:
-        return values  # text has no dead band
-    if reference is None:
-        return None
-    monitor.last_value = reference
-    return values
-
-
-def encode_stock(type_name: str, metadata: Any, values: Any) -> tuple[bytes, int]:
-    """The DBR that one of caproto's channels has read, and its number of elements."""
+def encode_stock(
+    entry: ChannelData, type_name: str, filters: Filters, metadata: Any, values: Any
+) -> tuple[bytes, int]:
+    """The DBR that one of caproto's channels has read, filtered, and its number of elements."""
     dbr_type = _type_of(type_name)
     if type_name in ("STSACK_STRING", "CLASS_NAME"):
         return bytes(parse_metadata(metadata, dbr_type)), 1
+    if filters.arr is not None and (entry.max_length > 1 or "LONG_STRING" in type_name):
+        values = values[filters.arr.slice(len(values))]
     size, item = dbr_sizes(type_name)
     count = len(values) // item if isinstance(values, bytes) else len(values)
     _, *parts = data_payload(values, metadata, dbr_type, count)
-    return b"".join(parts)[: size + count * item], count
+    dbr = b"".join(parts)[: size + count * item]
+    return stamped_now(type_name, dbr) if filters.ts else dbr, count
 
 
 def _type_of(type_name: str) -> Any:
@@ -162,48 +122,75 @@ def _type_of(type_name: str) -> Any:
 
 
 async def read_stock(
-    entry: Any,
-    type_name: str,
-    user: str | None,
-    host: str | None,
-    address: tuple[str, int],
-    channel_filter: Any,
+    entry: Any, type_name: str, user: str | None, host: str | None, address: tuple[str, int], filters: Filters
 ) -> tuple[bytes, int]:
     """Read one of caproto's own channels; a getter may take its time."""
     metadata, values = await entry.auth_read(host, user, _type_of(type_name), user_address=address)
-    return encode_stock(type_name, metadata, filtered(channel_filter, values, None, 0))
+    return encode_stock(entry, type_name, filters, metadata, values)
 
 
-class StockMonitor(FilteredMonitor, Protocol):
+class StockMonitor(Protocol):
     """A monitor of one of caproto's own channels."""
 
+    @property
+    def entry(self) -> Any:
+        """The channel."""
+
+    @property
+    def type_name(self) -> str:
+        """The DBR type of its events."""
+
     def take_stock(self, metadata: Any, values: Any, flags: int) -> None:
-        """Take one event."""
+        """Take one event. Raises what the conversion raises."""
+
+    def lost_event(self, failure: Exception) -> None:
+        """Told that an event could not be made."""
 
 
 class StockEvents:
-    """The queue into which caproto's own channels put their events, and who monitors what."""
+    """The queue into which caproto's own channels put their events, and who monitors what.
+
+    A channel converts its value within its `write`, and what fails there fails who writes and all other monitors.
+    So it is asked for the one type that needs no conversion, and what the clients want is read from it here.
+    """
 
     def __init__(self) -> None:
-        self._monitors: defaultdict[SubscriptionSpec, list[StockMonitor]] = defaultdict(list)
+        self._monitors: dict[ChannelData, list[StockMonitor]] = {}
 
-    async def add(self, monitor: StockMonitor, spec: SubscriptionSpec) -> None:
-        """Send the present value, and every event from now on."""
-        self._monitors[spec].append(monitor)
-        await monitor.db_entry.subscribe(self, spec, monitor)
+    async def add(self, monitor: StockMonitor) -> None:
+        """Send the present value, and every event from now on. Raises what the conversion raises."""
+        entry = monitor.entry
+        metadata, values = await entry._read(_type_of(monitor.type_name))
+        monitor.take_stock(metadata, values, 0)
+        monitors = self._monitors.setdefault(entry, [])
+        monitors.append(monitor)
+        if len(monitors) == 1:
+            await entry.subscribe(self, _signal_of(entry), monitor)
 
-    async def remove(self, monitor: StockMonitor, spec: SubscriptionSpec) -> None:
+    async def remove(self, monitor: StockMonitor) -> None:
         """No more events."""
-        monitors = self._monitors.get(spec, [])
+        monitors = self._monitors.get(monitor.entry, [])
         if monitor in monitors:
             monitors.remove(monitor)
             if not monitors:
-                del self._monitors[spec]
-                await monitor.db_entry.unsubscribe(self, spec)
+                del self._monitors[monitor.entry]
+                await monitor.entry.unsubscribe(self, _signal_of(monitor.entry))
 
     async def put(self, update: SubscriptionUpdate) -> None:
-        """Send one event to all that subscribed to it, or to the one that has just subscribed."""
-        specs, metadata, values, flags, new = update
-        for spec in specs:
-            for monitor in (new,) if new is not None else tuple(self._monitors.get(spec, ())):
-                monitor.take_stock(metadata, values, int(flags))
+        """Send one event to all that monitor a channel."""
+        if update.sub is not None:
+            return  # who subscribes has had its first event
+        entry: Any = update.sub_specs[0].db_entry
+        read: dict[str, tuple[Any, Any]] = {}
+        for monitor in tuple(self._monitors.get(entry, ())):
+            name = monitor.type_name
+            try:
+                if name not in read:
+                    read[name] = await entry._read(_type_of(name))
+                monitor.take_stock(*read[name], int(update.flags))
+            except Exception as failure:
+                monitor.lost_event(failure)
+
+
+def _signal_of(entry: ChannelData) -> SubscriptionSpec:
+    return SubscriptionSpec(entry, "CLASS_NAME", 0, NO_FILTER)

@@ -1,16 +1,14 @@
 """What a client opens on a PV or field: channels and monitors, with their values as bytes."""
 
-import logging
 from typing import Any, Protocol
 
 import numpy as np
 
 from labioc.devices.core._caproto import ChannelType, SubscriptionSpec, dbr_sizes, join_dbr
 from labioc.devices.core.served import EventSink, Served
-from labioc.iocs.core._caproto import NO_FILTER, Found, encode_stock, filtered, stamped_now
+from labioc.iocs.core._caproto import Found, encode_stock, stamped_now
+from labioc.iocs.core._filters import NO_FILTER, DeadbandState
 from labioc.iocs.core._messages import BIG, Command, Status, header, message
-
-log = logging.getLogger("labioc.ca")
 
 TYPES = [ChannelType(number) for number in range(39)]
 """The DBR types by number."""
@@ -27,23 +25,29 @@ _TEXT = 40
 
 
 class Channel:
-    """A PV or field that the client has opened under some name."""
+    """A PV or field that the client has opened under some name.
+
+    Attributes:
+        rights: what the client was last told that it may do.
+    """
 
     __slots__ = (
-        "channel_filter",
         "cid",
         "count",
         "entry",
+        "filters",
         "is_long_string",
         "is_ours",
         "monitors",
         "name",
+        "rights",
         "sid",
     )
 
     def __init__(self, found: Found, sid: int, cid: int, count: int) -> None:
-        self.entry, self.name, self.channel_filter, self.is_long_string = found
+        self.entry, self.name, self.filters, self.is_long_string = found
         self.is_ours = isinstance(self.entry, Served)
+        self.rights = 0
         self.sid = sid
         self.cid = cid
         self.count = count
@@ -51,24 +55,32 @@ class Channel:
 
     def type_name(self, kind: int) -> str:
         """caproto's name of a DBR type; in a channel `X.FIELD$`, CHAR means a long string."""
-        name = _NAMES[kind]
+        name = _NAMES[kind] if kind < len(_NAMES) else ""
         return name.replace("CHAR", "LONG_STRING") if self.is_long_string else name
 
-    def dbr(self, kind: int, monitor: "Monitor | None" = None, flags: int = 0) -> tuple[bytes, int] | None:
-        """The DBR that a client reads, of one of our own PVs; None if the dead band says that it isn't news."""
+    def dbr(self, kind: int, wanted: int) -> tuple[bytes, int]:
+        """The DBR that a client reads, of one of our own PVs, with all elements or those `wanted` at most.
+
+        Raises ValueError if there is no conversion.
+        """
         entry: Any = self.entry
         type_name = self.type_name(kind)
-        if self.channel_filter is NO_FILTER:
-            return entry.dbr(type_name)  # type: ignore[no-any-return]
-        if (self.channel_filter.arr is None and self.channel_filter.dbnd is None) or kind in _SPECIAL:
-            dbr, count = entry.dbr(type_name)
+        filters = self.filters
+        if filters is NO_FILTER:
+            return entry.dbr(type_name, wanted)  # type: ignore[no-any-return]
+        if filters.arr is None or kind in _SPECIAL:
+            dbr, count = entry.dbr(type_name, wanted)
+        elif self.is_long_string:
+            metadata, text = entry.encode(type_name)
+            text = text[filters.arr.slice(len(text), wanted)]
+            dbr, count = join_dbr(metadata, text), len(text)
         else:
-            metadata, values = entry.encode(type_name)
-            values = filtered(self.channel_filter, values, monitor, flags)
-            if values is None:
-                return None
+            value = entry.value
+            # as in the C IOC a scalar has no parts
+            part = filters.arr.slice(len(value), wanted) if isinstance(value, np.ndarray) else None
+            metadata, values = entry.encode(type_name, part)
             dbr, count = join_dbr(metadata, values), len(values)
-        return stamped_now(type_name, dbr) if self.channel_filter.ts else dbr, count
+        return stamped_now(type_name, dbr) if filters.ts else dbr, count
 
 
 def _resized(kind: int, dbr: bytes, count: int, wanted: int) -> bytes:
@@ -83,15 +95,15 @@ class EventTaker(Protocol):
     def add_event(self, monitor: "Monitor", dbr: bytes, count: int) -> None:
         """Send an event soon."""
 
-    def abort(self) -> None:
-        """End the connection."""
+    def complain(self, about: str, text: str) -> None:
+        """Log something now and then."""
 
 
 class Monitor(EventSink):
-    """A monitor of one channel. It has all that caproto's filters ask for."""
+    """A monitor of one channel."""
 
     __slots__ = (
-        *("_header", "_header_count", "channel", "circuit", "count", "is_on", "kind", "last_value", "mask"),
+        *("_deadband", "_header", "_header_count", "channel", "circuit", "count", "is_on", "kind", "mask"),
         *("spec", "subid"),
     )
 
@@ -105,41 +117,52 @@ class Monitor(EventSink):
         self.mask = mask
         self.subid = subid
         self.is_on = True
-        self.last_value: Any = None
-        self.spec = SubscriptionSpec(channel.entry, channel.type_name(kind), mask, channel.channel_filter)
+        self.spec = SubscriptionSpec(channel.entry, channel.type_name(kind), mask, channel.filters)
+        if channel.filters is not NO_FILTER:
+            self.wanted = None
+        else:
+            # who wants as many as there can be shares its events with those that want all
+            self.wanted = count if count < channel.count else 0
+        self._deadband = DeadbandState(channel.filters.dbnd) if channel.filters.dbnd else None
         self._header = b""
         self._header_count = -1
 
     @property
-    def db_entry(self) -> Any:
-        """The channel's PV or field, under caproto's name."""
+    def entry(self) -> Any:
+        """The channel's PV or field."""
         return self.channel.entry
 
     @property
-    def channel_filter(self) -> Any:
-        """The filters of the channel's name."""
-        return self.channel.channel_filter
+    def type_name(self) -> str:
+        """caproto's name of the DBR type of its events."""
+        return self.spec.data_type_name
 
     def take(self, dbr: bytes, count: int, mask: int) -> None:
         """Send an event of one of our own PVs."""
-        if self.channel.channel_filter is not NO_FILTER:
+        if self.wanted is None:
+            if not self._is_news(mask):
+                return
             try:
-                made = self.channel.dbr(self.kind, self, mask)
-            except Exception:
-                # It must not reach who posts a value.
-                log.exception("dropped a client whose filter of %s fails", self.channel.name)
-                self.circuit.abort()
-                return
-            if made is None:
-                return
-            dbr, count = made
+                dbr, count = self.channel.dbr(self.kind, self.count)
+            except ValueError:
+                if mask:
+                    return  # who wants numbers hears nothing of a text that isn't one
+                raise
         self.circuit.add_event(self, dbr, count)
 
     def take_stock(self, metadata: Any, values: Any, flags: int) -> None:
-        """Send an event of one of caproto's own channels."""
-        values = filtered(self.channel_filter, values, self, flags)
-        if values is not None and self.is_on:
-            self.circuit.add_event(self, *encode_stock(self.spec.data_type_name, metadata, values))
+        """Send an event of one of caproto's own channels. Raises what the conversion raises."""
+        if self.is_on and self._is_news(flags):
+            made = encode_stock(self.entry, self.type_name, self.channel.filters, metadata, values)
+            self.circuit.add_event(self, *made)
+
+    def lost_event(self, failure: Exception) -> None:
+        """Told that an event could not be made."""
+        self.circuit.complain("event", f"{self.channel.name}: no event for {self.circuit}: {failure!r}")
+
+    def _is_news(self, mask: int) -> bool:
+        reasons = mask & self.mask if mask else self.mask
+        return self._deadband is None or self._deadband.passes(self.entry.value, reasons)
 
     def message(self, dbr: bytes, count: int) -> tuple[bytes, bytes]:
         """The event as it goes over the wire: a header, and the DBR."""

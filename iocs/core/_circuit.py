@@ -7,23 +7,15 @@ monitors only the newest event is kept.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from labioc.devices.core._caproto import AccessRights, ChannelType
 from labioc.devices.core.served import Served
-from labioc.iocs.core._caproto import is_expected, read_stock, write
-from labioc.iocs.core._channel import (
-    TYPES,
-    Channel,
-    Monitor,
-    Refused,
-    decode_put,
-    failed_dbr,
-    payload_limit,
-    read_answer,
-    refusal_to_read,
-)
+from labioc.iocs.core._channel import Channel, Monitor, failed_dbr, payload_limit, refusal_to_read
+from labioc.iocs.core._gets import Gets
 from labioc.iocs.core._messages import (
     CA_VERSION,
     DO_REPLY,
@@ -38,6 +30,8 @@ from labioc.iocs.core._messages import (
     header,
 )
 from labioc.iocs.core._outbox import MAX_WRITE_BUFFER, Outbox
+from labioc.iocs.core._puts import Puts
+from labioc.iocs.core._sockets import HangUp, hang_up, is_dead
 
 if TYPE_CHECKING:
     from labioc.iocs.core.server import Serving
@@ -47,18 +41,21 @@ log = logging.getLogger("labioc.ca")
 MAX_SMALL_REQUEST = 1 << 14
 """Bytes of a payload that any request may have; a put may have as many as its channel's elements need."""
 MAX_REQUESTS_AT_ONCE = 256
-"""Then others have their turn."""
+TURN_SECONDS = 0.002
+"""Then others have their turn, or after so many requests."""
+REQUESTS_PER_LOOK = 16
+"""How often it looks whether its turn is over, and after each answer that is long."""
 MAX_PUTS = 256
-"""Puts of one client that run at once; it isn't read from while it has as many."""
-READ_AFTER_PUT_SECONDS = 0.25
+"""Puts of one client, and gets that wait, at once; it isn't read from while it has as many."""
+MAX_CHANNELS = 100_000
+MAX_MONITORS = 100_000
+MAX_MONITORS_OF_ONE = 5_000
+"""Monitors that one client may have of one PV: who posts to it pays for each of them."""
 CLOSE_SECONDS = 5.0
 MAX_SHOWN = 40
 
 _WRITES = (Command.WRITE, Command.WRITE_NOTIFY)
-_READ, _WRITE = int(AccessRights.READ), int(AccessRights.WRITE)
-_READ_NOTIFY = int(Command.READ_NOTIFY)
-_Request = tuple[int, int, int, int, int, int]
-"""A header: command, payload size, type, count, sid, ioid."""
+_READ = int(AccessRights.READ)
 _ECHO = HEADER.pack(Command.ECHO, 0, 0, 0, 0, 0)
 
 
@@ -82,8 +79,10 @@ class Circuit(asyncio.BufferedProtocol):
         self.host: str | None = None
         self.address = ("", 0)
         self.is_open = False
-        self.silence = 0
-        """How often the server has looked since the client was last heard."""
+        self._silence = 0
+        """How often the server has looked since the client's last request."""
+        self._hang_ups = 0
+        """How often in a row it has seen then that the client sends no more."""
         self.channels: dict[int, Channel] = {}
         self._last_sid = 0
         self._received = bytearray()
@@ -91,15 +90,16 @@ class Circuit(asyncio.BufferedProtocol):
         self._skip = 0
         self._is_paused = False
         self._turn_is_due = False
-        self._busy = 0
-        """Puts, and reads that wait for one."""
-        self._puts_of: dict[Any, set[asyncio.Task[None]]] = {}
-        self._unstarted = 0
-        """Puts whose tasks have not had their first step."""
+        self.busy = 0
+        """Puts, gets that wait, and monitors of caproto's channels that begin."""
+        self._puts = Puts(self, server)
+        self._gets = Gets(self, server, self._puts)
+        self._monitors_of: Counter[Any] = Counter()
+        self._monitors = 0
         self._handlers: dict[int, Callable[..., None]] = {
-            Command.READ_NOTIFY: self._read_notify,
-            Command.WRITE: self._write,
-            Command.WRITE_NOTIFY: self._write,
+            Command.READ_NOTIFY: self._gets.request,
+            Command.WRITE: self._puts.request,
+            Command.WRITE_NOTIFY: self._puts.request,
             Command.ECHO: self._echo,
             Command.EVENT_ADD: self._add_monitor,
             Command.EVENT_CANCEL: self._cancel_monitor,
@@ -111,7 +111,7 @@ class Circuit(asyncio.BufferedProtocol):
             Command.CLIENT_NAME: self._name,
             Command.EVENTS_OFF: self._events_off,
             Command.EVENTS_ON: self._events_on,
-            Command.READ: self._read_notify,
+            Command.READ: self._gets.request,
             Command.READ_SYNC: self._read_sync,
         }
 
@@ -124,8 +124,13 @@ class Circuit(asyncio.BufferedProtocol):
         """Count a client."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._out = Outbox(transport, self._server.flusher, self._statistics)
-        self.address = transport.get_extra_info("peername")[:2]
+        self.out = Outbox(transport, self._server.flusher, self._statistics)
+        peer = transport.get_extra_info("peername")
+        if peer is None or self._server.is_stopping:
+            # It was reset before it was accepted, and has no address any more.
+            transport.abort()
+            return
+        self.address = peer[:2]
         self.is_open = True
         self._server.circuits.add(self)
         self._statistics.clients += 1
@@ -133,8 +138,9 @@ class Circuit(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End all channels. Puts go on: who puts and leaves wants the put."""
         self._release()
-        self._server.circuits.discard(self)
-        self._statistics.clients -= 1
+        if self in self._server.circuits:
+            self._server.circuits.discard(self)
+            self._statistics.clients -= 1
 
     def close(self) -> None:
         """End it within a bounded time; what has been answered is sent if the client takes it."""
@@ -153,16 +159,48 @@ class Circuit(asyncio.BufferedProtocol):
         self.is_open = False
         for channel in list(self.channels.values()):
             self._forget(channel)
-        self._out.clear()
+        self.out.clear()
+        self._gets.clear()
+
+    def why_to_end(self, looks: int) -> str:
+        """Why nobody uses this connection any more, or nothing; the server looks now and then.
+
+        It may be silent for so many looks, and with channels for ever.
+        """
+        self._silence += 1
+        if not self.is_open or self._transport.is_closing():
+            return ""
+        if self._silence > looks and not self.channels:
+            return "it is silent"
+        sock = self._transport.get_extra_info("socket")
+        if is_dead(sock):
+            return "the other end doesn't answer"
+        # While it isn't read from, nobody else finds out. What it has sent before it left is handled if that is soon.
+        gone = hang_up(sock) if self._is_paused else HangUp.NO
+        self._hang_ups = self._hang_ups + 1 if gone is HangUp.SENDS_NO_MORE else 0
+        return "it has gone" if gone is HangUp.BOTH_WAYS or self._hang_ups > 1 else ""
+
+    def follow_rights(self) -> None:
+        """Tell the client where its rights have changed; its monitors begin and end with them."""
+        for channel in list(self.channels.values()):
+            before, channel.rights = channel.rights, self.rights(channel)
+            if channel.rights == before:
+                continue
+            self.out.answer(HEADER.pack(Command.ACCESS_RIGHTS, 0, 0, 0, channel.cid, channel.rights))
+            if (channel.rights ^ before) & _READ:
+                for monitor in channel.monitors.values():
+                    self._end_monitor(monitor)
+                    self._begin_monitor(monitor)
+        self.out.flush()
 
     def pause_writing(self) -> None:
         """asyncio says that the client doesn't read."""
-        self._out.is_blocked = True
+        self.out.is_blocked = True
 
     def resume_writing(self) -> None:
         """asyncio says that the client reads again."""
-        self._out.is_blocked = False
-        self._turn_soon()
+        self.out.is_blocked = False
+        self.turn_soon()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to receive: into one buffer for all circuits, as it is emptied at once."""
@@ -170,7 +208,6 @@ class Circuit(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Something was received."""
-        self.silence = 0
         received = self._received
         received += self._server.receive_buffer[:nbytes]
         if len(received) >= self._wanted or self._skip:
@@ -183,6 +220,9 @@ class Circuit(asyncio.BufferedProtocol):
         data = self._received
         at = handled = 0
         must_wait = False
+        next_look = REQUESTS_PER_LOOK
+        until = monotonic() + TURN_SECONDS
+        puts = self._puts
         try:
             while self.is_open:
                 body = at + HEADER.size
@@ -202,12 +242,16 @@ class Circuit(asyncio.BufferedProtocol):
                         break
                     size, count = LONG.unpack_from(data, body - LONG.size)
                 must_wait = (
-                    self._out.is_blocked
-                    or handled >= MAX_REQUESTS_AT_ONCE
-                    or self._busy >= MAX_PUTS
+                    self.out.is_blocked
+                    or self.busy >= MAX_PUTS
                     # What comes after a put sees what it does, unless that takes time.
-                    or (self._unstarted > 0 and command not in _WRITES)
+                    or (puts.unstarted > 0 and command not in _WRITES)
                 )
+                if handled >= next_look and not must_wait:
+                    next_look = handled + REQUESTS_PER_LOOK
+                    if handled >= MAX_REQUESTS_AT_ONCE or monotonic() > until:
+                        must_wait = True
+                        self.turn_soon()
                 if must_wait:
                     break
                 try:
@@ -227,76 +271,89 @@ class Circuit(asyncio.BufferedProtocol):
                     handled += 1
                     handler(command, kind, count, first, second, bytes(data[body:at]) if size else b"")
                 except _Malformed as malformed:
-                    self._complain(malformed, header(command, size, kind, count, first, second))
+                    self._end_for(malformed, header(command, size, kind, count, first, second))
                     return
-                if self._out.answer_bytes > MAX_WRITE_BUFFER:
-                    self._out.flush()
+                if self.out.answer_bytes > MAX_WRITE_BUFFER:
+                    self.out.flush()
+                    next_look = 0
         except Exception:
             log.exception("dropped client %s", self)
             self.abort()
             return
         del data[:at]
+        if handled:
+            self._silence = 0
         if must_wait != self._is_paused and self.is_open:
             self._is_paused = must_wait
             (self._transport.pause_reading if must_wait else self._transport.resume_reading)()
-        if handled >= MAX_REQUESTS_AT_ONCE:
-            self._turn_soon()
-        if not self._unstarted:
-            self._out.flush()
-
-    def _put_has_started(self) -> None:
-        self._unstarted -= 1
-        if not self._unstarted:
-            self._turn()
+        if not puts.unstarted:
+            self.out.flush()
 
     def _is_welcome(self, command: int, size: int, kind: int, count: int, sid: int, ioid: int) -> bool:
         """Whether to receive a request with so many bytes; if not, the client has been told."""
         if command not in _WRITES:
             raise _Malformed("it is too long", Status.TOLARGE)
-        channel = self._channel(sid)
+        channel = self.channel(sid)
         if size <= payload_limit(channel, kind):
             return True
         request = header(command, size, kind, count, sid, ioid)
         text = f"{channel.name} has {channel.count} elements, {size} bytes are too many"
-        self._out.answer(error(request, channel.cid, Status.TOLARGE, text))
+        self.out.answer(error(request, channel.cid, Status.TOLARGE, text))
         return False
 
-    def _complain(self, malformed: _Malformed, request: bytes) -> None:
+    def _end_for(self, malformed: _Malformed, request: bytes) -> None:
         self._statistics.malformed += 1
         text = f"dropped client {self} for a malformed request: {malformed} ({request.hex(' ', 4)})"
-        self._server.complain(self.address[0], text)
-        self._out.answer(error(request, malformed.cid, malformed.status, str(malformed)))
-        self._out.flush()
+        # By the host, as the connection ends with it.
+        self._server.complaints.add(self.address[0], "request", text)
+        self.out.answer(error(request, malformed.cid, malformed.status, str(malformed)))
+        self.out.flush()
         self.close()
 
-    def _channel(self, sid: int) -> Channel:
+    def complain(self, about: str, text: str, failure: Exception | None = None) -> None:
+        """Log what this client does, now and then; with a traceback if it is a bug of ours."""
+        self._server.complaints.add("{}:{}".format(*self.address), about, text, failure)
+
+    def channel(self, sid: int) -> Channel:
+        """The channel that the client calls so."""
         try:
             return self.channels[sid]
         except KeyError:
             raise _Malformed("there is no such channel") from None
 
-    def _rights(self, channel: Channel) -> int:
+    def rights(self, channel: Channel) -> int:
+        """What the client may do with a channel now."""
         rights = int(channel.entry.check_access(self.host, self.user))
         return self._server.limited(rights, channel.name, self) if self._server.access else rights
 
-    def _turn_soon(self) -> None:
+    def turn_soon(self) -> None:
+        """Go on with what had to wait at the next turn of the event loop."""
         if not self._turn_is_due:
             self._turn_is_due = self._server.flusher.is_due = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self.turn)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Go on with what had to wait."""
         self._turn_is_due = False
         if self.is_open:
-            self._out.flush()
+            self.out.flush()
+            self._gets.go_on(monotonic() + TURN_SECONDS)
             if self._is_paused:
                 self._work()
+            elif not self._puts.unstarted:
+                self.out.flush()
         # What a put has changed is told to others at once.
         self._server.flusher.flush()
 
+    def done(self) -> None:
+        """The end of something that was counted as busy."""
+        self.busy -= 1
+        if self.is_open:
+            self.turn_soon()
+
     def _version(self, command: int, *rest: object) -> None:
         # libca asks again, with another priority, on a circuit that began as a name server's.
-        self._out.answer(HEADER.pack(Command.VERSION, 0, 0, CA_VERSION, 0, 0))
+        self.out.answer(HEADER.pack(Command.VERSION, 0, 0, CA_VERSION, 0, 0))
 
     def _name(self, command: int, kind: int, count: int, first: int, second: int, payload: bytes) -> None:
         name = _text(payload)
@@ -304,29 +361,31 @@ class Circuit(asyncio.BufferedProtocol):
         if self.channels and name != getattr(self, attribute):
             text = "a client can't change its name after its first channel"
             request = header(command, len(payload), kind, count, first, second)
-            self._out.answer(error(request, SELF, Status.INTERNAL, text))
+            self.out.answer(error(request, SELF, Status.INTERNAL, text))
         else:
             setattr(self, attribute, name)
 
     def _echo(self, *request: object) -> None:
-        self._out.answer(_ECHO)
+        self.out.answer(_ECHO)
 
     def _read_sync(self, *request: object) -> None:
-        self._out.answer(HEADER.pack(Command.READ_SYNC, 0, 0, 0, 0, 0))
+        self.out.answer(HEADER.pack(Command.READ_SYNC, 0, 0, 0, 0, 0))
 
     def _search(self, command: int, kind: int, count: int, first: int, second: int, payload: bytes) -> None:
         if self._server.has(_text(payload)):
-            self._out.answer(HEADER.pack(Command.SEARCH, 0, self._server.port, 0, SELF, first))
+            self.out.answer(HEADER.pack(Command.SEARCH, 0, self._server.port, 0, SELF, first))
         elif kind == DO_REPLY:
-            self._out.answer(HEADER.pack(Command.NOT_FOUND, 0, DO_REPLY, CA_VERSION, first, first))
+            self.out.answer(HEADER.pack(Command.NOT_FOUND, 0, DO_REPLY, CA_VERSION, first, first))
 
     def _create_channel(
         self, command: int, kind: int, count: int, first: int, second: int, payload: bytes
     ) -> None:
+        if len(self.channels) >= MAX_CHANNELS:
+            raise _Malformed(f"it has {MAX_CHANNELS} channels already", Status.ALLOCMEM)
         try:
             found = self._server.find(_text(payload))
         except KeyError:
-            self._out.answer(HEADER.pack(Command.CREATE_FAILED, 0, 0, 0, first, 0))
+            self.out.answer(HEADER.pack(Command.CREATE_FAILED, 0, 0, 0, first, 0))
             return
         entry = found.entry
         data_type, length = entry.data_type, entry.max_length
@@ -335,8 +394,9 @@ class Circuit(asyncio.BufferedProtocol):
         self._last_sid += 1
         channel = self.channels[self._last_sid] = Channel(found, self._last_sid, first, length)
         self._statistics.channels += 1
-        self._out.answer(
-            HEADER.pack(Command.ACCESS_RIGHTS, 0, 0, 0, first, self._rights(channel))
+        channel.rights = self.rights(channel)
+        self.out.answer(
+            HEADER.pack(Command.ACCESS_RIGHTS, 0, 0, 0, first, channel.rights)
             + header(Command.CREATE_CHANNEL, 0, data_type, length, first, channel.sid)
         )
 
@@ -344,8 +404,8 @@ class Circuit(asyncio.BufferedProtocol):
         self, command: int, kind: int, count: int, first: int, second: int, payload: bytes
     ) -> None:
         # A client may clear a channel without cancelling its monitors first.
-        self._forget(self._channel(first))
-        self._out.answer(HEADER.pack(Command.CLEAR_CHANNEL, 0, 0, 0, first, second))
+        self._forget(self.channel(first))
+        self.out.answer(HEADER.pack(Command.CLEAR_CHANNEL, 0, 0, 0, first, second))
 
     def _forget(self, channel: Channel) -> None:
         for subid in list(channel.monitors):
@@ -353,89 +413,33 @@ class Circuit(asyncio.BufferedProtocol):
         del self.channels[channel.sid]
         self._statistics.channels -= 1
 
-    # Reading
-
-    def _read_notify(
-        self, command: int, kind: int, count: int, first: int, second: int, payload: bytes
-    ) -> None:
-        channel = self._channel(first)
-        if channel.is_ours and channel.entry not in self._puts_of:
-            self._answer_read(channel, command, kind, count, second)
-        else:
-            self._run(self._read_later(channel, command, kind, count, second))
-
-    async def _read_later(self, channel: Channel, command: int, kind: int, count: int, ioid: int) -> None:
-        """Read a PV that is being put to: its client wants to see the put, as in the C IOC."""
-        try:
-            puts = self._puts_of.get(channel.entry)
-            if puts:
-                await asyncio.wait(puts, timeout=READ_AFTER_PUT_SECONDS)
-            if channel.is_ours:
-                self._answer_read(channel, command, kind, count, ioid)
-            else:
-                await self._answer_stock_read(channel, command, kind, count, ioid)
-        finally:
-            self._done()
-
-    def _answer_read(self, channel: Channel, command: int, kind: int, count: int, ioid: int) -> None:
-        status = refusal_to_read(channel, kind, count, self._rights(channel) & _READ)
-        if status is Status.NORMAL:
-            try:
-                made = channel.dbr(kind)
-            except ValueError:
-                status = Status.GETFAIL
-            else:
-                assert made is not None
-                first = 1 if command == _READ_NOTIFY else channel.cid
-                self._out.answer(*read_answer(command, first, kind, count, ioid, *made))
-                return
-        self._refuse_read(channel, command, kind, count, ioid, status)
-
-    async def _answer_stock_read(
-        self, channel: Channel, command: int, kind: int, count: int, ioid: int
-    ) -> None:
-        status = refusal_to_read(channel, kind, count, self._rights(channel) & _READ)
-        if status is Status.NORMAL:
-            try:
-                made = await read_stock(
-                    *(channel.entry, channel.type_name(kind), self.user, self.host, self.address),
-                    channel.channel_filter,
-                )
-            except Exception as failure:
-                log.info("%s: get by %s failed: %r", channel.name, self, failure)
-                status = Status.GETFAIL
-            else:
-                first = 1 if command == _READ_NOTIFY else channel.cid
-                self._out.answer(*read_answer(command, first, kind, count, ioid, *made))
-                return
-        self._refuse_read(channel, command, kind, count, ioid, status)
-
-    def _refuse_read(
-        self, channel: Channel, command: int, kind: int, count: int, ioid: int, status: Status
-    ) -> None:
-        if command == _READ_NOTIFY:
-            self._out.answer(failed_dbr(command, kind, status, ioid))
-        else:
-            request = header(command, 0, kind, count, channel.sid, ioid)
-            self._out.answer(error(request, channel.cid, status, channel.name))
-
     # Monitors
 
     def _add_monitor(
         self, command: int, kind: int, count: int, first: int, second: int, payload: bytes
     ) -> None:
-        channel = self._channel(first)
+        channel = self.channel(first)
         mask = MASK.unpack_from(payload)[0] if len(payload) >= MASK.size else 0
-        if not mask or kind >= len(TYPES):
-            raise _Malformed(f"no monitor of {channel.name}", Status.ADDFAIL, channel.cid)
+        if not mask:
+            raise _Malformed(f"no monitor of {channel.name}", Status.ALLOCMEM, channel.cid)
         if second in channel.monitors:
             self._forget_monitor(channel, second)
+        if self._monitors >= MAX_MONITORS or self._monitors_of[channel.entry] >= MAX_MONITORS_OF_ONE:
+            raise _Malformed(f"too many monitors, with that of {channel.name}", Status.ALLOCMEM, channel.cid)
         monitor = channel.monitors[second] = Monitor(self, channel, kind, count, mask, second)
         self._statistics.monitors += 1
-        status = refusal_to_read(channel, kind, count, self._rights(channel) & _READ)
+        self._monitors += 1
+        self._monitors_of[channel.entry] += 1
+        self._begin_monitor(monitor)
+
+    def _begin_monitor(self, monitor: Monitor) -> None:
+        channel = monitor.channel
+        monitor.is_on = True
+        status = refusal_to_read(channel, monitor.kind, monitor.count, self.rights(channel) & _READ)
         if status is Status.NORMAL:
             if not isinstance(channel.entry, Served):
-                self._run(self._subscribe_stock(monitor))
+                self.busy += 1
+                self._server.start(self._subscribe_stock(monitor))
                 return
             try:
                 _run_now(channel.entry.subscribe(monitor, monitor.spec, None))
@@ -446,111 +450,56 @@ class Circuit(asyncio.BufferedProtocol):
 
     async def _subscribe_stock(self, monitor: Monitor) -> None:
         try:
-            await self._server.stock_events.add(monitor, monitor.spec)
+            await self._server.stock_events.add(monitor)
             if not monitor.is_on:
-                await self._server.stock_events.remove(monitor, monitor.spec)
+                await self._server.stock_events.remove(monitor)
         except Exception as failure:
-            log.info("%s: monitor by %s failed: %r", monitor.channel.name, self, failure)
+            self.complain("monitor", f"{monitor.channel.name}: monitor by {self} failed: {failure!r}")
             self._refuse_monitor(monitor, Status.GETFAIL)
         finally:
-            self._done()
+            self.done()
 
     def _refuse_monitor(self, monitor: Monitor, status: Status) -> None:
         # As an event, because libca hands that to who asked for the monitor.
-        self._out.answer(failed_dbr(Command.EVENT_ADD, monitor.kind, status, monitor.subid))
+        self.out.answer(failed_dbr(Command.EVENT_ADD, monitor.kind, status, monitor.subid))
 
     def _cancel_monitor(
         self, command: int, kind: int, count: int, first: int, second: int, payload: bytes
     ) -> None:
-        channel = self._channel(first)
+        channel = self.channel(first)
         monitor = channel.monitors.get(second)
         if monitor is None:
             raise _Malformed(f"there is no such monitor of {channel.name}", Status.BADMONID, channel.cid)
         self._forget_monitor(channel, second)
-        self._out.answer(header(Command.EVENT_ADD, 0, monitor.kind, monitor.count, first, second))
+        self.out.answer(header(Command.EVENT_ADD, 0, monitor.kind, monitor.count, first, second))
 
     def _forget_monitor(self, channel: Channel, subid: int) -> None:
-        monitor = channel.monitors.pop(subid)
+        self._end_monitor(channel.monitors.pop(subid))
+        self._statistics.monitors -= 1
+        self._monitors -= 1
+        self._monitors_of[channel.entry] -= 1
+        if not self._monitors_of[channel.entry]:
+            del self._monitors_of[channel.entry]
+
+    def _end_monitor(self, monitor: Monitor) -> None:
         # No event may follow the answer to its cancellation; those that wait are not sent.
         monitor.is_on = False
-        self._statistics.monitors -= 1
-        if isinstance(channel.entry, Served):
-            _run_now(channel.entry.unsubscribe(monitor, monitor.spec))
+        self.out.forget(monitor)
+        entry = monitor.channel.entry
+        if isinstance(entry, Served):
+            _run_now(entry.unsubscribe(monitor, monitor.spec))
         else:
-            self._server.start(self._server.stock_events.remove(monitor, monitor.spec))
+            self._server.start(self._server.stock_events.remove(monitor))
 
     def _events_off(self, *request: object) -> None:
-        self._out.events_are_on = False
+        self.out.events_off()
 
     def _events_on(self, *request: object) -> None:
-        self._out.events_are_on = True
-        self._out.keep_newest_events()
-        self._out.flush()
+        self.out.events_on()
 
     def add_event(self, monitor: Monitor, dbr: bytes, count: int) -> None:
         """Send an event soon; events that come together leave together."""
-        self._out.add_event(monitor, dbr, count)
-
-    # Puts
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self._busy += 1
-        return self._server.start(coroutine)
-
-    def _done(self) -> None:
-        """The end of a put, and of each coroutine of `_run`."""
-        self._busy -= 1
-        if self.is_open:
-            self._turn_soon()
-
-    def _write(self, command: int, kind: int, count: int, first: int, second: int, payload: bytes) -> None:
-        channel = self._channel(first)
-        request = (command, len(payload), kind, count, first, second)
-        if not self._rights(channel) & _WRITE:
-            log.info("%s: put by %s is not allowed", channel.name, self)
-            self._answer_put(channel, Status.NOWTACCESS, "this client may not write", request)
-            return
-        try:
-            data = decode_put(kind, count, payload)
-        except Refused as refused:
-            log.info("%s: put by %s failed: %s", channel.name, self, refused)
-            self._answer_put(channel, refused.status, str(refused), request)
-            return
-        # A task for each put: tasks start in the order of their making, so puts reach the putter in order.
-        self._busy += 1
-        task = self._loop.create_task(self._put(channel, data, request))
-        self._server.tasks.add(task)
-        self._puts_of.setdefault(channel.entry, set()).add(task)
-        self._unstarted += 1
-        self._server.flusher.is_due = True
-        self._loop.call_soon(self._put_has_started)
-
-    async def _put(self, channel: Channel, data: Any, request: _Request) -> None:
-        status, text = Status.NORMAL, ""
-        try:
-            await write(channel.entry, data, TYPES[request[2]], self.user, self.host, self.address)
-        except Exception as failure:
-            status, text = Status.PUTFAIL, str(failure) or repr(failure)
-            expected = is_expected(failure)
-            level = logging.INFO if expected else logging.ERROR
-            log.log(level, "%s: put by %s failed: %s", channel.name, self, text, exc_info=not expected)
-        finally:
-            task: Any = asyncio.current_task()
-            self._server.tasks.discard(task)
-            puts = self._puts_of[channel.entry]
-            puts.discard(task)
-            if not puts:
-                del self._puts_of[channel.entry]
-            self._done()
-        if self.is_open:
-            self._answer_put(channel, status, text, request)
-
-    def _answer_put(self, channel: Channel, status: Status, text: str, request: _Request) -> None:
-        command, _, kind, count, _, ioid = request
-        if command == Command.WRITE_NOTIFY:
-            self._out.answer(header(command, 0, kind, count, status, ioid))
-        elif status is not Status.NORMAL:
-            self._out.answer(error(header(*request), channel.cid, status, text))
+        self.out.add_event(monitor, dbr, count)
 
 
 def _text(payload: bytes) -> str:

@@ -48,7 +48,7 @@ class Status(IntEnum):
     """The ECA codes that the server sends."""
 
     NORMAL = 1
-    ADDFAIL = 48
+    ALLOCMEM = 48
     TOLARGE = 72
     BADTYPE = 114
     INTERNAL = 142

@@ -51,7 +51,7 @@ class Outbox:
     Attributes:
         answer_bytes: how much is answered and not yet handed to the connection.
         is_blocked: whether the client doesn't read.
-        events_are_on: what the client wants.
+        events_are_on: what the client wants; see `events_off` and `events_on`.
     """
 
     def __init__(self, transport: asyncio.Transport, flusher: Flusher, statistics: Statistics) -> None:
@@ -64,6 +64,8 @@ class Outbox:
         self.answer_bytes = 0
         # Answers have no monitor.
         self._queue: list[tuple[Monitor | None, bytes, int]] = []
+        self._held: dict[Monitor, tuple[bytes, int]] = {}
+        """The newest events while the client wants none, in the order in which they happened."""
         self._event_count = self._event_bytes = 0
         self._max_events, self._max_event_bytes = MAX_QUEUED_EVENTS, MAX_QUEUED_BYTES
         self._flush_is_due = False
@@ -80,9 +82,41 @@ class Outbox:
     def clear(self) -> None:
         """Forget what waits."""
         self._queue.clear()
+        self._held.clear()
+
+    def forget(self, monitor: Monitor) -> None:
+        """A monitor has ended; what waits in the queue for it is not sent."""
+        self._held.pop(monitor, None)
+
+    def events_off(self) -> None:
+        """Hold the events back, of each monitor the newest."""
+        self.events_are_on = False
+        queue, self._queue = self._queue, []
+        self._event_count = self._event_bytes = 0
+        for monitor, data, count in queue:
+            if monitor is None:
+                self._queue.append((monitor, data, count))
+            elif monitor.is_on:
+                self._hold(monitor, data, count)
+
+    def events_on(self) -> None:
+        """Send the newest events, and all that come."""
+        self.events_are_on = True
+        held, self._held = self._held, {}
+        for monitor, (dbr, count) in held.items():
+            self.add_event(monitor, dbr, count)
+        self.flush()
+
+    def _hold(self, monitor: Monitor, dbr: bytes, count: int) -> None:
+        if self._held.pop(monitor, None) is not None:
+            self._statistics.dropped_events += 1
+        self._held[monitor] = dbr, count
 
     def add_event(self, monitor: Monitor, dbr: bytes, count: int) -> None:
         """Send an event soon; events that come together leave together."""
+        if not self.events_are_on:
+            self._hold(monitor, dbr, count)
+            return
         self._queue.append((monitor, dbr, count))
         self._event_count += 1
         self._event_bytes += len(dbr)
@@ -112,17 +146,13 @@ class Outbox:
         if not queue or self.is_blocked:
             return
         parts: list[bytes] = []
-        if self.events_are_on:
-            self._queue = []
-            self._event_count = self._event_bytes = 0
-            for monitor, data, count in queue:
-                if monitor is None:
-                    parts.append(data)
-                elif monitor.is_on:
-                    parts += monitor.message(data, count)
-        else:
-            self._queue = [waiting for waiting in queue if waiting[0] is not None]
-            parts += [data for monitor, data, _ in queue if monitor is None]
+        self._queue = []
+        self._event_count = self._event_bytes = 0
+        for monitor, data, count in queue:
+            if monitor is None:
+                parts.append(data)
+            elif monitor.is_on:
+                parts += monitor.message(data, count)
         self.answer_bytes = 0
         small: list[bytes] = []
         for part in parts:

@@ -2,17 +2,21 @@
 
 import asyncio
 import itertools
+import logging
 import os
 import socket
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from labioc.iocs.core._addresses import EVERYWHERE, addresses_from, broadcasts_of
 from labioc.iocs.core._messages import CA_VERSION, HEADER, SELF, Command
-from labioc.iocs.core._sockets import broadcast_address, number_of, port_of, search_socket
+from labioc.iocs.core._sockets import beacon_socket, number_of, port_of, search_socket
 
 if TYPE_CHECKING:
     from labioc.iocs.core.server import Serving
+
+log = logging.getLogger("labioc.ca")
 
 MAX_DATAGRAM = 1024
 """Bytes; libca takes no longer answers."""
@@ -36,19 +40,28 @@ class Searches:
         self._port = port
         self._beacon_port = port_of("EPICS_CAS_BEACON_PORT", "EPICS_CA_REPEATER_PORT", default=5065)
         self._beacon_period = number_of("EPICS_CAS_BEACON_PERIOD", "EPICS_CA_BEACON_PERIOD", default=15.0)
-        self._ignored = frozenset(os.environ.get("EPICS_CAS_IGNORE_ADDR_LIST", "").split())
+        self._ignored: frozenset[str] = frozenset()
+        self._listed: list[tuple[str, int]] = []
         self._transports: list[asyncio.DatagramTransport] = []
-        self._beacon_from: dict[str, asyncio.DatagramTransport] = {}
+        self._beacon_from: dict[str, socket.socket] = {}
+        self._unreachable: set[tuple[str, int]] = set()
 
     async def open(self) -> None:
-        """Hear searches. Raises OSError."""
+        """Hear searches. Raises OSError, and ValueError for an environment variable that can't be right."""
+        # The port of a sender to ignore means nothing, as in the C IOC.
+        ignored = await addresses_from("EPICS_CAS_IGNORE_ADDR_LIST", self._port)
+        self._ignored = frozenset(host for host, _ in ignored)
+        self._listed = await addresses_from("EPICS_CAS_BEACON_ADDR_LIST", self._beacon_port)
+        heard: set[str] = set()
         for interface in self._interfaces:
             unicast = await self._open_one(interface, None)
-            self._beacon_from[interface] = unicast
-            # What is sent to the broadcast address is heard by a socket that is bound to it only.
-            broadcast = broadcast_address(interface)
-            if broadcast != "255.255.255.255":
-                await self._open_one(broadcast, unicast)
+            # Not from where searches are heard: an error of sending would end the hearing.
+            self._beacon_from[interface] = beacon_socket(interface)
+            if interface != EVERYWHERE:
+                # What is sent to the broadcast address is heard by a socket that is bound to it only.
+                for broadcast in set(broadcasts_of(interface)) - heard:
+                    heard.add(broadcast)
+                    await self._open_one(broadcast, unicast)
 
     async def _open_one(
         self, address: str, answer_from: asyncio.DatagramTransport | None
@@ -63,6 +76,8 @@ class Searches:
         """Hear and send no more."""
         for transport in self._transports:
             transport.close()
+        for sock in self._beacon_from.values():
+            sock.close()
 
     def hear(self, datagram: bytes, address: tuple[str, int], transport: asyncio.DatagramTransport) -> None:
         """Answer a datagram of searches."""
@@ -73,7 +88,9 @@ class Searches:
                 transport.sendto(answer, address)
         except Malformed as malformed:
             self._server.statistics.malformed += 1
-            self._server.complain(address[0], f"a datagram from {address[0]}:{address[1]}: {malformed}")
+            self._server.complaints.add(
+                address[0], "datagram", f"a datagram from {address[0]}:{address[1]}: {malformed}"
+            )
 
     def _answers(self, datagram: bytes) -> list[bytes]:
         found = []
@@ -98,30 +115,36 @@ class Searches:
 
     async def send_beacons(self) -> None:
         """Tell that we are here, at first often and then every EPICS_CAS_BEACON_PERIOD seconds."""
-        targets = self.beacon_targets()
         period = min(FIRST_BEACON_PERIOD, self._beacon_period)
         for count in itertools.count():
             beacon = HEADER.pack(Command.BEACON, 0, CA_VERSION, self._server.port, count & 0xFFFFFFFF, 0)
-            for transport, target in targets:
-                transport.sendto(beacon, target)
+            # Each time anew: a network may come up later.
+            for sock, target in self.beacon_targets():
+                self._send_beacon(sock, beacon, target)
             await asyncio.sleep(period)
             period = min(2 * period, self._beacon_period)
 
-    def beacon_targets(self) -> list[tuple[asyncio.DatagramTransport, tuple[str, int]]]:
-        """The addresses to tell, by the socket that tells it. Raises OSError or ValueError for a wrong one."""
-        listed = []
-        for item in os.environ.get("EPICS_CAS_BEACON_ADDR_LIST", "").split():
-            host, _, port = item.partition(":")
-            listed.append((socket.gethostbyname(host), int(port or self._beacon_port)))
+    def _send_beacon(self, sock: socket.socket, beacon: bytes, target: tuple[str, int]) -> None:
+        try:
+            sock.sendto(beacon, target)
+        except OSError as error:
+            if target not in self._unreachable:
+                self._unreachable.add(target)
+                log.warning("no beacons to %s port %d: %s", *target, error.strerror)
+        else:
+            self._unreachable.discard(target)
+
+    def beacon_targets(self) -> list[tuple[socket.socket, tuple[str, int]]]:
+        """The addresses to tell, by the socket that tells it."""
         auto = os.environ.get("EPICS_CAS_AUTO_BEACON_ADDR_LIST", "YES").upper() != "NO"
         targets = []
-        for interface, transport in self._beacon_from.items():
-            wanted = set(listed)
+        for interface, sock in self._beacon_from.items():
+            wanted = set(self._listed)
             if auto:
-                wanted.add((broadcast_address(interface), self._beacon_port))
+                wanted |= {(address, self._beacon_port) for address in broadcasts_of(interface)}
             # Who serves on loopback only must not be heard elsewhere.
             targets += [
-                (transport, target)
+                (sock, target)
                 for target in sorted(wanted)
                 if not interface.startswith("127.") or target[0].startswith("127.")
             ]

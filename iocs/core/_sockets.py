@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
+import select
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from enum import Enum
 
 from labioc.iocs.core._statistics import Statistics
 
@@ -19,16 +20,28 @@ BACKLOG = 512
 ACCEPT_AT_ONCE = 64
 ACCEPT_AGAIN_SECONDS = 0.5
 SAY_AGAIN_SECONDS = 60.0
+DEAD_SECONDS = 150.0
+"""Longer than the two minutes that the system lets pass at most before it asks a silent peer again."""
+UNANSWERED = 3
 _PEER_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    # Finds clients that went without a word, within 90 s. The system of a stopped client still answers.
+    # Finds clients that went without a word while nothing was sent to them, within 90 s; the others: `is_dead`.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
 )
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_SIOCGIFADDR, _SIOCGIFBRDADDR = 0x8915, 0x8919
+_TCP_INFO = struct.Struct("@2x2B52xI")
+"""Of the system's struct tcp_info: timeouts and window probes without an answer, milliseconds since the last one."""
+
+
+class HangUp(Enum):
+    """How far a client has gone."""
+
+    NO = 0
+    SENDS_NO_MORE = 1
+    BOTH_WAYS = 2
 
 
 def port_of(*names: str, default: int) -> int:
@@ -103,21 +116,37 @@ def listen_on(interfaces: Sequence[str], preferred: int) -> tuple[int, list[sock
     raise AssertionError("unreachable")
 
 
-def broadcast_address(interface: str) -> str:
-    """The broadcast address that belongs to an interface's address; 255.255.255.255 if it isn't known."""
-    if interface.startswith("127."):
-        return "127.255.255.255"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("40s", name.encode())
-            with suppress(OSError):
-                if _ask_interface(sock, _SIOCGIFADDR, request) == interface:
-                    return _ask_interface(sock, _SIOCGIFBRDADDR, request)
-    return "255.255.255.255"
+def beacon_socket(address: str) -> socket.socket:
+    """A UDP socket that sends from an address. Raises OSError."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    _bind(sock, address, 0)
+    return sock
 
 
-def _ask_interface(sock: socket.socket, question: int, request: bytes) -> str:
-    return socket.inet_ntoa(fcntl.ioctl(sock, question, request)[20:24])
+def is_dead(sock: socket.socket | TransportSocket) -> bool:
+    """Whether the other end has answered nothing for DEAD_SECONDS although it was asked again and again.
+
+    The system of a stopped client still answers; one that was switched off, or whose cable was, doesn't. Keep-alive
+    finds it only if nothing is on its way to it, and the system's own patience is a quarter of an hour.
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    retransmits: int
+    probes: int
+    silence: int
+    retransmits, probes, silence = _TCP_INFO.unpack(info.ljust(_TCP_INFO.size, b"\0"))
+    return max(retransmits, probes) >= UNANSWERED and silence > DEAD_SECONDS * 1000
+
+
+def hang_up(sock: socket.socket | TransportSocket) -> HangUp:
+    """Whether a client from which nothing is read at the moment has gone."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLRDHUP)
+    events = dict(poll.poll(0)).get(sock.fileno(), 0)
+    if events & (select.POLLHUP | select.POLLERR):
+        return HangUp.BOTH_WAYS
+    return HangUp.SENDS_NO_MORE if events else HangUp.NO
 
 
 class Acceptor:

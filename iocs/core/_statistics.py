@@ -14,7 +14,7 @@ class Statistics:
         malformed: requests and datagrams that no client should send; a request costs its sender the connection.
         dropped_events: events that were overtaken by newer ones while a client did not read.
         refused: times that the system had no room for another connection.
-        reaped: connections that were closed because nothing came through them.
+        reaped: connections that were closed because their clients are silent, dead or gone.
     """
 
     clients: int = 0

@@ -13,6 +13,7 @@ from labioc.devices.core.records import PV
 from labioc.devices.core.scan import Poller
 from labioc.drivers.core import Driver
 from labioc.drivers.core.errors import DefinitionError
+from labioc.drivers.core.line import Line
 from labioc.drivers.core.port import LinkState
 
 from .instrument import InstrumentConfig
@@ -27,8 +28,10 @@ FIRST_SWEEP = 5.0  # a slow instrument must not keep the others' PVs from their 
 class Unit:
     """One instrument at work: its driver, its device and its poller."""
 
-    def __init__(self, config: InstrumentConfig) -> None:
-        """Raises AddressError, DefinitionError or LimitError if the configuration cannot be right."""
+    def __init__(self, config: InstrumentConfig, line: Line | None = None) -> None:
+        """Put it together; ``line`` is the one that it shares with others, if it does.
+
+        Raises AddressError, DefinitionError or LimitError if the configuration cannot be right."""
         kind = config.instrument
         self.config = config
         try:
@@ -43,7 +46,13 @@ class Unit:
             raise DefinitionError(
                 f"{config.name}: a PV name has no {wrong[0]!r}, as in the prefix {prefix!r}{hint}"
             )
-        self.driver: Driver = kind.driver(config.url, name=config.name, variant=config.variant)
+        self.driver: Driver = kind.driver(
+            config.url if line is None else line,
+            name=config.name,
+            variant=config.variant,
+            address=config.address,
+            retry_every=config.retry_every,
+        )
         self.device: Device = kind.device(config.prefix, driver=self.driver, macros=dict(config.macros))
         longest = max(self.device.pvdb, key=len)
         if len(longest) > LONGEST_NAME:
@@ -54,6 +63,8 @@ class Unit:
             self.device.set_alarm(name, alarm)
         if config.simulated:
             self.device.mark_simulated()
+        if config.raw:
+            self.device.link.allow_commands()
         self.poller = Poller(self.device)
 
     async def ready(self) -> None:
@@ -87,7 +98,9 @@ class Host:
         interfaces: Sequence[str] = ("127.0.0.1",),
         access: AccessRule | None = None,
     ) -> None:
-        self.units = [Unit(config) for config in configs]
+        # without an address each has a connection of its own, where the instrument takes several
+        self.lines = {config.url: Line(config.url) for config in configs if config.address}
+        self.units = [Unit(config, self.lines.get(config.url)) for config in configs]
         self.pvs: dict[str, PV] = {}
         for unit in self.units:
             twice = self.pvs.keys() & unit.device.pvdb.keys()

@@ -60,6 +60,9 @@ class InstrumentConfig:
         limits: narrower limits for setpoints, by PV name without the prefix, in the PV's unit.
         alarms: alarm limits for readings, likewise.
         simulated: whether a simulator stands in for the instrument; its PVs say so.
+        address: its address on a line that several instruments share: those with the same URL.
+        retry_every: the longest time between two attempts to connect, seconds; None: as short as the line allows.
+        raw: whether clients may send to it what they like, by LINK:CMD.
     """
 
     instrument: Instrument
@@ -71,6 +74,9 @@ class InstrumentConfig:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     simulated: bool = False
+    address: str = ""
+    retry_every: float | None = None
+    raw: bool = False
 
 
 def find_instrument(name: str) -> Instrument:

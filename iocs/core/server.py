@@ -12,8 +12,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from labioc.devices.core._caproto import AccessRights, ChannelData
+from labioc.iocs.core._addresses import EVERYWHERE
 from labioc.iocs.core._caproto import Found, StockEvents, find
 from labioc.iocs.core._circuit import Circuit
+from labioc.iocs.core._complaints import Complaints
 from labioc.iocs.core._outbox import Flusher
 from labioc.iocs.core._search import Searches
 from labioc.iocs.core._sockets import Acceptor, listen_on, port_of
@@ -33,8 +35,6 @@ for ever; the system finds out if it is gone.
 """
 LOOKS = 4
 """How often in that time it is looked."""
-COMPLAINT_SECONDS = 1.0
-MAX_COMPLAINED = 1000
 
 
 class Peer(NamedTuple):
@@ -59,9 +59,12 @@ class Serving:
         flusher: sends what waits for all of them.
         port: the TCP port.
         circuits: the clients.
+        puts: how many puts of all clients run.
         receive_buffer: where all of them receive.
         stock_events: the events of caproto's own channels.
+        complaints: what is logged of clients.
         tasks: what ends with the server.
+        is_stopping: whether it takes no more clients.
     """
 
     def __init__(
@@ -79,20 +82,22 @@ class Serving:
         self.port = 0
         self.search_port = port_of("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT", default=5064)
         self.circuits: set[Circuit] = set()
+        self.puts = 0
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.stock_events = StockEvents()
         self.searches = Searches(self, interfaces, self.search_port)
         self._acceptors: list[Acceptor] = []
+        self.complaints = Complaints()
         self.tasks: set[asyncio.Task[None]] = set()
-        self._complained: dict[str, float] = {}
+        self.is_stopping = False
 
     async def open(self) -> None:
         """Bind, listen and answer searches. Raises OSError, and ValueError for a wrong beacon address."""
         self.port, listening = listen_on(self._interfaces, self.search_port)
         try:
             await self.searches.open()
-            self.searches.beacon_targets()
-        except (OSError, ValueError):
+        except BaseException:
+            # Also a start that is cancelled leaves nothing open.
             for sock in listening:
                 sock.close()
             self.searches.close()
@@ -103,16 +108,23 @@ class Serving:
 
     async def close(self) -> None:
         """Close every socket and end every task; takes STOP_SECONDS at most."""
+        self.is_stopping = True
         ending: set[asyncio.Task[Any]] = set(self.tasks)
         for acceptor in self._acceptors:
             ending |= acceptor.close()
         self.searches.close()
-        for task in ending:
-            task.cancel()
-        if ending:
-            await asyncio.wait(ending, timeout=STOP_SECONDS)
+        # Before anything is awaited: what a client sends now must not begin.
         for circuit in list(self.circuits):
             circuit.abort()
+        for task in ending:
+            task.cancel()
+        deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+        while ending := {task for task in ending | self.tasks if not task.done()}:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                log.warning("stopped although %d puts or others go on", len(ending))
+                break
+            await asyncio.wait(ending, timeout=left)
         # Transports close their sockets one turn of the loop later.
         await asyncio.sleep(0)
 
@@ -145,27 +157,15 @@ class Serving:
             log.exception("the access rule fails for %s and %s: no access", name, peer)
             return 0
 
-    def complain(self, address: str, text: str) -> None:
-        """Log what a client sends, one line per address and second."""
-        now = asyncio.get_running_loop().time()
-        if now < self._complained.get(address, 0.0):
-            return
-        if len(self._complained) >= MAX_COMPLAINED:
-            self._complained = {who: until for who, until in self._complained.items() if now < until}
-            if len(self._complained) >= MAX_COMPLAINED:
-                return
-        self._complained[address] = now + COMPLAINT_SECONDS
-        log.info("%s", text)
-
     async def _reap(self) -> None:
         """Close the connections that nobody uses: each takes one of the process's file descriptors."""
         while True:
             await asyncio.sleep(SILENT_SECONDS / LOOKS)
             for circuit in list(self.circuits):
-                circuit.silence += 1
-                if circuit.is_open and circuit.silence > LOOKS and not circuit.channels:
+                why = circuit.why_to_end(LOOKS)
+                if why:
                     self.statistics.reaped += 1
-                    log.info("closed the silent connection of %s", circuit)
+                    log.info("closed the connection of %s: %s", circuit, why)
                     circuit.abort()
 
 
@@ -183,11 +183,13 @@ class CAServer:
     ) -> None:
         """`pvdb` is looked into at every search, so PVs may be added to it at any time.
 
-        `access` is asked at every get, monitor and put, with the real address of the client. What it leaves of the
-        rights is told to the client when it opens the channel.
+        `access` is asked at every get, put and new monitor, with the real address of the client. What it leaves of
+        the rights is told to the client when it opens the channel; when the answers change later, call
+        `rights_changed`.
         """
         self._pvdb = pvdb
-        self._interfaces = tuple(interfaces)
+        # 0.0.0.0 has all the others within it; with them, clients would be answered twice.
+        self._interfaces = (EVERYWHERE,) if EVERYWHERE in interfaces else tuple(dict.fromkeys(interfaces))
         self._access = access
         self._statistics = Statistics()
         self._server: Serving | None = None
@@ -215,14 +217,23 @@ class CAServer:
     async def start(self) -> None:
         """Bind, listen and answer searches.
 
-        Raises OSError if a port can't be bound, ValueError if an EPICS_CA... variable isn't a port number and
-        RuntimeError if the server is started already.
+        Raises OSError if a port can't be bound or a host in an EPICS_CAS_... variable isn't known, ValueError if an
+        EPICS_CA... variable isn't a port number and RuntimeError if the server is started already.
         """
         if self._server is not None:
             raise RuntimeError("the Channel Access server is started already")
         server = Serving(self._pvdb, self._interfaces, self._access, self._statistics)
         await server.open()
         self._server = server
+
+    def rights_changed(self) -> None:
+        """Ask the access rule anew for all channels that are open, and tell the clients whose rights have changed.
+
+        Monitors stop where a client may no longer read, and go on with the present value where it may again.
+        """
+        if self._server is not None:
+            for circuit in list(self._server.circuits):
+                circuit.follow_rights()
 
     async def stop(self) -> None:
         """Close all clients and sockets within a bounded time; a server that isn't started stays as it is."""
