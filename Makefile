@@ -26,10 +26,12 @@ check: $(STAMP) build/labioc
 	$(PY) -m pytest tests/test_imports.py
 
 test: check
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 soak: $(STAMP)
+	$(PY) -m benchmarks.faults
 	$(PY) -m benchmarks.recovery
+	$(PY) -m benchmarks.soak
 	$(PY) -m benchmarks.stuck_client
 
 bench: $(STAMP)

@@ -374,6 +374,7 @@ class LakeShore336(Driver):
         gaps={"serial": 0.05},  # 6.3.5
         identify=("*IDN?", r"LSCI,MODEL336,"),
         variants={"3062": r"/[^#,]+,"},
+        power_on=("*ESR?", lambda esr: bool(int(esr) & 0b10000000)),  # 6.2.5: power on
         confirm=("*ESR?", lambda esr: not int(esr) & 0b110100),  # 6.2.5: query, execution and command error
     )
 

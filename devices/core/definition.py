@@ -236,7 +236,7 @@ class Definition:
                     for member in self.form.members
                     if severities
                 ),
-                scan=f"{scan:g}" if scan else "Passive",
+                scan=_scan(spec, scan),
                 mdel=mdel,
                 adel=adel,
                 **alarm.fields,
@@ -281,6 +281,18 @@ class Definition:
         return made
 
 
+def _comes_by_itself(spec: Readback[Any]) -> bool:
+    if spec.inputs:
+        return all(map(_comes_by_itself, spec.inputs))
+    return bool(spec.unasked) and not spec.ask
+
+
+def _scan(spec: Readback[Any], scan: float | None) -> str:
+    if _comes_by_itself(spec) or (spec.unasked and not scan):
+        return "I/O Intr"
+    return f"{scan:g}" if scan else "Passive"
+
+
 def _property(record: type[PV], name: str, max_length: int, info: RecordInfo) -> Any:
     return pvproperty(dtype=record, name=name, max_length=max_length, doc=info.desc, info=info)
 
@@ -313,7 +325,7 @@ def pv(
         unit: the unit at the PV, where it is not the wire's.
         egu: the text of the unit, where it is not the unit's name.
         precision: decimals that clients show.
-        scan: period between two readings, seconds; None: read at connect only.
+        scan: period between two readings, seconds; None: read at connect only. What only comes unasked isn't polled.
         alarm: alarm limits and their severities, in the PV's unit.
         display: the lowest and highest value that clients show, in the PV's unit.
         severities: for states that are an alarm, which severity.

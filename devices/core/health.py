@@ -153,7 +153,7 @@ class LinkHealth(PVGroup):
             share = min(1.0, (busy - self._busy) / (now - self._since))
             self.utilisation.post(100 * share, time.time())
         self._since, self._busy = now, busy
-        times = sorted(self._port.statistics.round_trips)
+        times = sorted(filter(None, self._port.statistics.round_trips)) or [0.0]
         self.round_trip_mean.post(1e3 * sum(times) / len(times), time.time())
         self.round_trip_p99.post(1e3 * times[len(times) * 99 // 100], time.time())
         self.load.post(100 * budget.load, time.time())

@@ -304,6 +304,7 @@ class Entry:
         self._driven: BoundSetpoint[Any] | BoundCommand | None = None
         self._good: Any = 0 if isinstance(self.bound, BoundCommand) else None
         self._was_down = True
+        self._cycles = 0
         self.superseded: asyncio.Event | None = None
         self.stops = 0
         if isinstance(self.bound, (BoundSetpoint, BoundCommand)):
@@ -373,11 +374,15 @@ class Entry:
         if self.setpoint is None or (isinstance(self.bound, BoundReadback) and self.bound.asked):
             return
         port = self.device.driver.port
+        cycles = port.statistics.power_cycles
         if port.state is LinkState.DOWN and port.error is not None:
             self._was_down = True
             self.setpoint.fail(status_of(port.error), time.time(), message=str(port.error))
-        elif port.state is LinkState.UP and self._was_down:
+        elif port.state is LinkState.UP and (self._was_down or cycles != self._cycles):
+            if cycles != self._cycles and not isinstance(self.bound, BoundCommand):
+                self._good = None  # without power the instrument has lost it, and nobody can ask
             self._was_down = False
+            self._cycles = cycles
             if self._good is None:
                 self.setpoint.fail(AlarmStatus.UDF, time.time())
             else:
@@ -477,9 +482,7 @@ class Entry:
             with suppress(LinkError, DeviceError):
                 await readback.read()
             if port.state is LinkState.DOWN or port.statistics.epoch != connects:
-                raise LinkDown(
-                    f"{name}: the instrument, or the connection, was lost before it was settled"
-                )
+                raise LinkDown(f"{name}: the instrument, or the connection, was lost before it was settled")
             if readback.error is None and rule.when.holds(readback.value):
                 return
         raise NotSettled(

@@ -21,6 +21,7 @@ PAUSE = 0.005  # after a failure: a link that fails at once must not be asked in
 LATER = 0.05
 SMOOTHING = 0.3
 LATE_FROM, LATE_UNTIL = 1.25, 1.1  # times the period
+LATE_LOOKS = 3  # until the log says so: at first not all are late that will be
 REST, LONGEST_REST = 0.5, 30.0  # before a question that was not answered is asked again, doubled each time
 
 
@@ -86,9 +87,11 @@ class Poller:
         # in tuples, which compare faster than objects of ours
         self._heap = [(turn.due, turn.number, turn) for turn in self._turns.values()]
         self._asked: list[_Turn] = []
-        self._is_late = False
+        self._late_looks = 0
         self._unswept = set(self._turns.values())
         self.swept = asyncio.Event()
+        if not self._turns:
+            self.swept.set()
         self._port.on_change.append(self._link_changed)
         device.on_rescan = self._rescan
 
@@ -101,26 +104,26 @@ class Poller:
     async def _watch_health(self) -> None:
         while True:
             self._device.link.measure(self._budget())
-            self._device.driver.check_ages(time.time())
+            self._device.driver.check_ages(time.monotonic())
             await asyncio.sleep(HEALTH_PERIOD)
 
     def _budget(self) -> Budget:
         """Find out whether the polls fit into the link's time; log once when they don't, and when they do again."""
-        load = sum(turn.cost / turn.period for turn in self._turns.values())
-        limit = LATE_UNTIL if self._is_late else LATE_FROM
+        self._port.load = sum(turn.cost / turn.period for turn in self._turns.values())
+        load = sum(port.load for port in self._port.line.ports)
+        limit = LATE_UNTIL if self._late_looks else LATE_FROM
         late = [turn for turn in self._turns.values() if turn.interval > limit * turn.period]
         late.sort(key=lambda turn: turn.period / turn.interval)
         said = [f"{self._name_of(turn)} {turn.interval:.2g} s instead of {turn.period:g} s" for turn in late]
-        if bool(late) is not self._is_late:
-            self._is_late = bool(late)
-            name = self._device.driver.name
-            if late:
-                self._port.log.warning(
-                    "%s: the polls want %.0f %% of the link's time; %d are read less often than asked: %s",
-                    *(name, 100 * load, len(late), ", ".join(said[:10])),
-                )
-            else:
-                self._port.log.info("%s: everything is read as often as asked again", name)
+        looks, self._late_looks = self._late_looks, self._late_looks + 1 if late else 0
+        name = self._device.driver.name
+        if self._late_looks == LATE_LOOKS:
+            self._port.log.warning(
+                "%s: the polls want %.0f %% of the link's time; %d are read less often than asked: %s",
+                *(name, 100 * load, len(late), ", ".join(said[:10])),
+            )
+        elif looks >= LATE_LOOKS and not late:
+            self._port.log.info("%s: everything is read as often as asked again", name)
         return Budget(load, said)
 
     def _name_of(self, turn: _Turn) -> str:
@@ -136,12 +139,17 @@ class Poller:
         now = asyncio.get_running_loop().time()
         anew = self._epoch != self._port.statistics.epoch
         self._epoch = self._port.statistics.epoch
+        for turn in self._turns.values():
+            turn.anew = turn.anew or anew  # also what is being asked for right now
         for _, _, turn in self._heap:
             if anew or (isinstance(turn.readback.error, LinkError) and not turn.retried):
-                # what failed in its own exchange comes last: it may be what breaks the link
-                turn.due = now + LATER if anew and turn.readback.alone else now
+                turn.due = self._soonest(turn, now)
                 turn.retried = not anew
         self._reorder()
+
+    def _soonest(self, turn: _Turn, now: float) -> float:
+        # what failed in its own exchange comes last: it may be what breaks the link
+        return now + LATER if turn.anew and turn.readback.alone else now
 
     def _reorder(self) -> None:
         # what is being asked for right now is put back when its answer is there
@@ -178,8 +186,10 @@ class Poller:
                 batch.append(heapq.heappop(heap)[2])
             self._asked = batch
             asked = [turn for turn in batch if not self._is_fresh(turn)]
+            for turn in batch:
+                turn.anew = False
             failed = False
-            spent = self._port.line.spent
+            spent = self._port.spent
             try:
                 if len(asked) == 1:
                     await asked[0].readback.read()
@@ -189,7 +199,7 @@ class Poller:
                 failed = True  # it stands on the PVs
             finally:
                 ended = loop.time()
-                cost = (self._port.line.spent - spent) / max(1, len(asked))
+                cost = (self._port.spent - spent) / max(1, len(asked))
                 for turn in batch:
                     turn.measure(ended, cost if turn in asked else 0.0)
                     self._reschedule(turn, ended)
@@ -215,7 +225,6 @@ class Poller:
         return 0 <= time.time() - turn.readback.stamp < turn.period / 2
 
     def _reschedule(self, turn: _Turn, now: float) -> None:
-        turn.anew = False
         if turn.readback.error is None:
             turn.retried = False
             turn.silences = 0
@@ -225,7 +234,7 @@ class Poller:
         if now - turn.due > turn.period:
             self._port.statistics.overruns += 1
         rest = min(REST * 2.0**turn.silences, LONGEST_REST) if turn.silences > 1 else 0.0
-        turn.due = max(turn.due + turn.period, now + rest)
+        turn.due = self._soonest(turn, now) if turn.anew else max(turn.due + turn.period, now + rest)
         heapq.heappush(self._heap, (turn.due, turn.number, turn))
         if self._unswept:
             self._unswept.discard(turn)

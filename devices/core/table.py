@@ -36,5 +36,10 @@ def _row(pv: PV, access: str, wire: str) -> tuple[str, ...]:
         f"{status.name.lower()}={limit:g}"
         for status, _, limit, _ in sorted(info.checks, key=lambda check: check[2])
     ]
-    scan = f"{info.scan} s" if info.scan != "Passive" else "at connect" if wire and access == "read" else ""
+    if info.scan == "I/O Intr":
+        scan = "as it comes"
+    elif info.scan != "Passive":
+        scan = f"{info.scan} s"
+    else:
+        scan = "at connect" if wire and access == "read" else ""
     return (pv.pvname, info.rtyp, info.egu, limits, " ".join(set_alarms), scan, access, wire)

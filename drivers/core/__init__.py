@@ -3,8 +3,9 @@
 import logging
 
 from .driver import Channel, Channels, Driver
+from .line import Line
 from .parameters import Command, Readback, Setpoint, computed
-from .protocol import Lines
+from .protocol import Frames, Lines
 from .rewritten import Block, Rewritten
 from .values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, Time, ValueType
 
@@ -23,7 +24,9 @@ __all__ = [
     "Fields",
     "Flags",
     "Float",
+    "Frames",
     "Integer",
+    "Line",
     "Lines",
     "Readback",
     "Rewritten",

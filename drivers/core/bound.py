@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from .answers import distribute, finish, publish, read_all
 from .errors import (
     DefinitionError,
     DeviceError,
@@ -31,7 +32,6 @@ from .values import Fields, Limits
 if TYPE_CHECKING:
     from .driver import Block
     from .parameters import Command, Parameter, Readback, Setpoint
-    from .port import Port
 
 T = TypeVar("T")
 Listener = Callable[["BoundReadback[Any]"], None]
@@ -118,7 +118,7 @@ class Bound:
         try:
             answers = await driver.port.repeated(exchange, driver.port.retries if idempotent else 0)
         except (LinkError, DeviceError) as failure:
-            if failure.asked:
+            if failure.asked and not isinstance(failure, RefusedError):
                 # the instrument may have changed, and nobody has seen to what
                 for readback in refresh:
                     readback.fail(failure, alone=False)
@@ -132,6 +132,8 @@ class Bound:
             return
         try:
             accepted = confirm[1](verdict) if confirm is not None else protocol.is_accepted(verdict)
+            if confirm is not None and protocol.tells_power_off(confirm[0], verdict):
+                driver.port.lost_power()
         except ValueError:
             question = sent[0] if confirm is None else confirm[0]
             error = ReplyError(
@@ -169,8 +171,9 @@ class BoundReadback(Bound, Generic[T]):
         self._function = spec.function
         self._condition: tuple[BoundReadback[Any], Callable[[Any], bool]] | None = None
         self._taken: T | None = None
-        self._unasked = re.compile(spec.unasked) if spec.unasked else None
+        self._unasked = re.compile(block.filled(spec.unasked, re.escape)) if spec.unasked else None
         self._stale_after = spec.stale_after
+        self._arrived = 0.0
         self._inputs: tuple[BoundReadback[Any], ...] = ()
         self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
@@ -203,6 +206,11 @@ class BoundReadback(Bound, Generic[T]):
         questions = [readback.part for readback in asked]
         self._requests = self.block.driver.protocol.requests(*questions)
         self._separate = self.block.driver.protocol.requests(*questions, joined=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its last reading was good."""
+        return self.error is None and self.stamp > 0
 
     @property
     def asked(self) -> tuple[BoundReadback[Any], ...]:
@@ -265,9 +273,12 @@ class BoundReadback(Bound, Generic[T]):
             self.listeners.remove(listener)
 
     def check_age(self, now: float) -> None:
-        """Fail if what should come unasked has not come for too long; `now` in seconds since 1970."""
-        limit = self._stale_after
-        if limit is None or self.error is not None or now - self.stamp <= limit:
+        """Fail if what should come unasked has not come for too long; `now` in seconds of `time.monotonic`."""
+        limit, port = self._stale_after, self.block.driver.port
+        # when the link is down that is what's wrong, and for a while afterwards
+        if limit is None or not port.is_up or now - max(self._arrived, port.up_since) <= limit:
+            return
+        if self.error is not None and not isinstance(self.error, LinkDown):
             return
         self.fail(
             ReplyTimeout(f"{self.block.driver.name}: {self._label}: nothing has come for {limit:g} s"),
@@ -277,9 +288,9 @@ class BoundReadback(Bound, Generic[T]):
 
     def arrive(self, text: str) -> bool:
         """Take a message that came unasked, if it is one of this readback's."""
-        if self._unasked is None or not (found := self._unasked.fullmatch(text)):
+        if self._unasked is None or not self._unasked.fullmatch(text):
             return False
-        self.take(found[1] if found.re.groups else text)
+        self.take(text)
         finish((self,), time.time())
         return True
 
@@ -287,6 +298,10 @@ class BoundReadback(Bound, Generic[T]):
 
     def take(self, answer: str) -> None:
         """Take the answer of the instrument."""
+        if self._unasked is not None:
+            self._arrived = time.monotonic()
+            if (found := self._unasked.fullmatch(answer)) and found.re.groups:
+                answer = found[1]
         try:
             self._taken = self._decode(answer)
         except Exception as why:  # a value type from outside may fail in its own way
@@ -468,7 +483,7 @@ class BoundSetpoint(BoundReadback[T]):
             await self._tell(command, self._refreshed, first, idempotent=self._idempotent)
         except RefusedError:
             # an error that another client made, or noise: the instrument has the value all the same
-            if not (self.ask and self.error is None and self.value_type.agree(sent[0], self.value)):
+            if not (self.ask and self.is_known and self.value_type.agree(sent[0], self.value)):
                 raise
             self.block.driver.port.log.info(
                 "%s: %s: not refused: it reads back", self.block.driver.name, self._label
@@ -518,65 +533,3 @@ class BoundCommand(Bound):
     def run(self) -> None:
         """`execute()` for scripts without an event loop."""
         self._blocking(self.execute())
-
-
-def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
-    """Give each readback its answer, and raise a fence if one makes no sense; then finish them."""
-    _take_all(readbacks, answers)
-    finish(readbacks, stamp)
-
-
-def _take_all(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str]) -> None:
-    for readback, answer in zip(readbacks, answers, strict=True):
-        readback.take(answer)
-        if readback.error is not None:
-            readback.block.driver.port.distrust(readback.error)
-
-
-def finish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
-    """Let each readback judge what it has taken beside the others', then make all known."""
-    for readback in readbacks:
-        readback.judge(stamp)
-        readback.note()
-    publish(readbacks, stamp)
-
-
-def publish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
-    """Tell whoever listens to these readbacks, and compute, once, what depends on them."""
-    dependants: dict[BoundReadback[Any], None] = {}
-    for readback in readbacks:
-        readback.announce()
-        if readback.dependants:
-            dependants.update(dict.fromkeys(readback.dependants))
-    for dependant in dependants:
-        dependant.compute(stamp)
-
-
-async def read_all(
-    port: Port, asked: Sequence[BoundReadback[Any]], requests: Sequence[Request], label: Callable[[], str]
-) -> None:
-    """Ask for several readbacks in one exchange; a failure of it stands on each of them, and is raised.
-
-    What is lost or spoilt is asked again as often as the protocol says, before anybody hears of it.
-    """
-    # what failed before fails again, most likely: its alarm is known, and each try costs the others time
-    retries = 0 if any(readback.alone for readback in asked) else port.retries
-    is_spoilt = False
-    while True:
-        try:
-            answers = await port.repeated(lambda: port.exchange(requests, label), retries)
-        except LabiocError as failure:
-            if is_spoilt and not failure.asked:
-                break  # what came before says why
-            error = ReadingInvalid(str(failure)) if isinstance(failure, RefusedError) else failure
-            alone = error.asked and isinstance(error, (ReplyTimeout, LinkDown, DeviceError))
-            for readback in asked:
-                readback.fail(error, alone=alone)
-            raise error from None
-        _take_all(asked, answers)
-        is_spoilt = any(readback.error is not None for readback in asked)
-        if not (is_spoilt and retries):
-            break
-        retries -= 1
-        port.statistics.retries += 1
-    finish(asked, time.time())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from .bound import Bound, BoundReadback, read_all
+from .answers import read_all
+from .bound import Bound, BoundReadback
 from .errors import (
     AddressError,
     DefinitionError,
@@ -158,9 +159,9 @@ class Block:
                         f"{cls.__name__}.{spec.name} needs {other.path}, which is not in the class"
                     )
 
-    def filled(self, text: str) -> str:
+    def filled(self, text: str, quote: Callable[[str], str] = str) -> str:
         """Return a command with the channel and the instrument's address in their places."""
-        return text.replace("{ch}", self.key).replace("{addr}", self.driver.address)
+        return text.replace("{ch}", quote(self.key)).replace("{addr}", quote(self.driver.address))
 
     def _bind(self, driver: Driver) -> None:
         self.driver = driver
@@ -253,10 +254,15 @@ class Driver(Block):
         self.port.routes = bool(self._unasked)
         self.port.route = self._route
 
-    def _check_address(self) -> None:
-        blocks = [type(self), *(channels.kind for channels in self.channel_specs().values())]
+    @classmethod
+    def is_addressed(cls) -> bool:
+        """Whether an instrument of this kind has an address on its line."""
+        blocks = [cls, *(channels.kind for channels in cls.channel_specs().values())]
         texts = [text for block in blocks for spec in block.specs.values() for text in spec.wire("")]
-        needed = any("{addr}" in text for text in texts)
+        return any("{addr}" in text for text in texts)
+
+    def _check_address(self) -> None:
+        needed = self.is_addressed()
         if needed and not self.address:
             raise AddressError(f"{self.name}: an instrument of this kind has an address: address=...")
         if self.address and not needed:
@@ -393,16 +399,20 @@ class Driver(Block):
         return (p for p in self.all_parameters() if isinstance(p, BoundReadback) and p.asked)
 
     def check_ages(self, now: float) -> None:
-        """Fail what should come unasked and has not come for too long; `now` in seconds since 1970."""
+        """Fail what should come unasked and has not come for too long; `now` in seconds of `time.monotonic`."""
         for readback in self._unasked:
             readback.check_age(now)
 
     def _route(self, message: bytes) -> bool:
+        if not self.port.listens:
+            return False
         try:
             text = self.protocol.unpacked(message)
         except ReplyError:
             return False
-        taken = any(readback.arrive(text) for readback in self._unasked)
+        asking = self.port.asking
+        # where the answer has the same form, what comes now is as good as the answer
+        taken = any(r.arrive(text) for r in self._unasked if not (r.ask and r.ask in asking))
         self.port.statistics.unasked += taken
         return taken
 

@@ -6,11 +6,15 @@ import asyncio
 import random
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    DeviceError,
     LabiocError,
     LinkDown,
+    ReadingInvalid,
+    RefusedError,
     ReplyError,
     ReplyTimeout,
     TruncatedReply,
@@ -18,7 +22,7 @@ from .errors import (
 )
 from .exchanger import Exchanger
 from .line import Connection
-from .port import LinkState, left
+from .port import ECHO, LinkState, left
 from .protocol import Part, Request
 from .wire import DOWN
 
@@ -30,7 +34,8 @@ LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3
 SHARED_BACK_OFF = (
     20.0  # while others talk on the line: the jitter leaves half of it, and an attempt costs them a time-out
 )
-FENCE_PATIENCE = (0.005, 0.1)  # twice the last round trip, within these bounds, seconds
+FENCE_PATIENCE = (0.005, 0.5)  # twice the last round trip, within these bounds, seconds
+POWER_PERIOD = 10.0  # how often an instrument is asked whether it has been without power, seconds
 STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
 
 
@@ -58,11 +63,15 @@ class Keeper:
         self._fence = request(protocol.identify[0]) if protocol.identify else None
         port.identity_question = self._fence.payload if self._fence is not None else None
         self._pattern = (
-            re.compile(protocol.identify[1].replace("{addr}", port.address)) if protocol.identify else None
+            re.compile(protocol.identify[1].replace("{addr}", re.escape(port.address)))
+            if protocol.identify
+            else None
         )
         self._joined = request(protocol.identify[0], times=2) if protocol.identify and port.joins else None
         self._confirm = request(protocol.confirm[0]) if protocol.confirm else None
         self._power_on = request(protocol.power_on[0]) if protocol.power_on else None
+        self._set_up_at = 0
+        self._tells_power = True
         self._setup = [request(text, answered=protocol.accepted is not None) for text in protocol.setup]
         self._variant = re.compile(protocol.variants[port.variant]) if port.variant else None
 
@@ -91,6 +100,7 @@ class Keeper:
                 port = self._port
                 port.log.info("%s: connected to %s: %s", port.name, port.url, port.identity)
                 port.statistics.connects += 1
+                self._set_up_at = port.statistics.epoch
                 port.set_state(LinkState.UP, None)
                 self.attempted.set()
                 await self._watch(connection)
@@ -147,6 +157,7 @@ class Keeper:
     async def _learn(self, exchanger: Exchanger) -> None:
         """Find out whether the instrument does all that its manual says; an old firmware or an emulator may not."""
         port, protocol = self._port, self._protocol
+        self._tells_power = True
         await self._ask_for_power(exchanger)
         if self._joined is not None:
             both = f"{port.identity}{protocol.join}{port.identity}"
@@ -157,8 +168,27 @@ class Keeper:
         if self._confirm is not None:
             # the answer is about what came before this connection
             port.confirms = await self._try(exchanger, self._confirm) is not None
+        await self._set_up(exchanger)
+
+    async def _set_up(self, exchanger: Exchanger) -> None:
+        """Send what the instrument is set up with. It may be refused: an error in the log, and the port goes on."""
+        port, protocol = self._port, self._protocol
+        port.listens = True
         for request in self._setup:
-            await self._port.ask(exchanger, request)
+            answers = await self._try(exchanger, request)
+            if answers and not self._accepts(protocol.is_accepted, answers[0]):
+                port.log.error("%s: %r was refused: %r", port.name, request.text, answers[0])
+        if self._setup and self._confirm is not None and protocol.confirm is not None and port.confirms:
+            answers = await self._try(exchanger, self._confirm)
+            if answers and not self._accepts(protocol.confirm[1], answers[0]):
+                port.log.error("%s: setting it up was refused: %r", port.name, answers[0])
+
+    @staticmethod
+    def _accepts(judge: Callable[[str], bool], answer: str) -> bool:
+        try:
+            return judge(answer)
+        except ValueError:
+            return False
 
     async def _try(self, exchanger: Exchanger, request: Request) -> list[str] | None:
         try:
@@ -174,19 +204,22 @@ class Keeper:
 
     async def _ask_for_power(self, exchanger: Exchanger) -> None:
         """Find out whether the instrument has been without power since it was asked before."""
-        if self._power_on is None or self._protocol.power_on is None:
+        if self._power_on is None or self._protocol.power_on is None or not self._tells_power:
             return
-        answers = await self._try(exchanger, self._power_on)
-        if answers is None:
-            return
-        try:
-            was_off = self._protocol.power_on[1](answers[0])
-        except ValueError as error:
-            raise ReplyError(f"{self._power_on.text!r} was answered with {answers!r}: {error}") from None
         port = self._port
+        try:
+            answers = await port.ask(exchanger, self._power_on)
+            was_off = self._protocol.power_on[1](answers[0])
+        except (TimeoutError, DeviceError, ValueError):
+            if port.state is LinkState.DOWN:
+                self._tells_power = False
+                await self._do_without(exchanger, self._power_on)
+            else:
+                port.statistics.doubts += 1
+                await self._raise_fence(exchanger)
+            return
         if was_off and port.statistics.connects:
-            port.statistics.power_cycles += 1
-            port.log.warning("%s: has been without power", port.name)
+            port.lost_power()
 
     async def _watch(self, connection: Connection) -> None:
         """Wait for trouble and mend it with a fence, for as long as the connection stands."""
@@ -197,12 +230,14 @@ class Keeper:
                 trouble = asyncio.ensure_future(port.trouble.wait())
                 try:
                     waits: list[asyncio.Future[Any]] = [trouble, wanted, connection.lost]
-                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                    period = POWER_PERIOD if self._power_on is not None else None
+                    done, _ = await asyncio.wait(waits, timeout=period, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     trouble.cancel()
                 if connection.lost.done():
                     raise LinkDown(f"{port.url} closed the connection")
                 if wanted.done():
+                    await line.cut(connection)
                     raise LinkDown(f"{port.url}: told to connect anew")
                 patience = asyncio.get_running_loop().call_later(
                     min(max(2 * port.statistics.round_trips[-1], FENCE_PATIENCE[0]), FENCE_PATIENCE[1]),
@@ -210,22 +245,33 @@ class Keeper:
                 )
                 try:
                     async with line.mending(port):
-                        port.trouble.clear()
-                        was_silent = port.silences > 0
-                        await self._raise_fence(connection.exchanger)
-                        if was_silent:
-                            await self._ask_for_power(connection.exchanger)
+                        await self._mend(connection.exchanger, in_trouble=bool(done))
                 finally:
                     patience.cancel()
-                port.log.debug("%s: in step again", port.name)
-                if not port.trouble.is_set():
+                is_anew = self._set_up_at != port.statistics.epoch
+                self._set_up_at = port.statistics.epoch
+                if (done or is_anew) and not port.trouble.is_set():
                     port.set_state(LinkState.UP, None)
         finally:
             wanted.cancel()
 
+    async def _mend(self, exchanger: Exchanger, *, in_trouble: bool) -> None:
+        """Get into step, and find out whether the instrument is as it was; the line's turn is ours."""
+        port = self._port
+        was_silent = port.silences > 0
+        if in_trouble:
+            port.trouble.clear()
+            await self._raise_fence(exchanger)
+            port.log.debug("%s: in step again", port.name)
+        if was_silent or not in_trouble:
+            await self._ask_for_power(exchanger)
+        if self._set_up_at != port.statistics.epoch:
+            await self._set_up(exchanger)
+
     async def _raise_fence(self, exchanger: Exchanger) -> None:
         """Drop all that came and may still come of earlier questions; the port's turn is ours."""
         port, protocol = self._port, self._protocol
+        port.line.forget_beginning()
         port.statistics.discarded += bool(exchanger.resynchronise())
         if self._pattern is None or self._fence is None:
             # also at a connect: behind a device server, an answer to the former connection may still come
@@ -249,7 +295,7 @@ class Keeper:
                     text = protocol.unpacked(reply)
                     if protocol.match is not None:
                         text = protocol.match(self._fence.text, text) or ""
-                except ReplyError as error:
+                except (ReplyError, RefusedError, ReadingInvalid) as error:
                     strange = str(error).encode()
                     continue
                 if self._pattern.match(text):
@@ -266,6 +312,8 @@ class Keeper:
         assert self._fence is not None
         assert self._pattern is not None
         ask = self._fence.text
+        if strange is not None and self._fence.payload.startswith(strange) and strange.strip():
+            return ReplyTimeout(f"nothing but {strange!r} came: {ECHO} ({port.url})")
         if strange is None or (port.state is LinkState.SUSPECT and strange.isascii()) or port.line.is_shared:
             # what came while the link was up may have been the late answer, or another instrument's
             what = why or f"no reply to {ask!r} within {self._fence.timeout:g} s"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import AddressError, LabiocError, LinkDown, PortBusy
+from .errors import AddressError, LabiocError, LinkDown, PortBusy, ReplyError, TruncatedReply
 from .exchanger import Exchanger
 from .framing import Framer
 from .links import open_link, parse
@@ -25,6 +26,9 @@ class Row(IntEnum):
     FENCE = 0
     WRITE = 1
     READ = 2
+
+
+WRITES_IN_A_ROW = 8  # then a read that waits has a turn, so that a flood of puts doesn't starve the readings
 
 
 class _Turn(NamedTuple):
@@ -81,6 +85,10 @@ class Line:
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
         self._rows: tuple[deque[_Turn], ...] = tuple(deque() for _ in Row)
+        self._writes = 0
+        self._turns = itertools.count(1)
+        self._latest: dict[Port, int] = {}
+        self._framer: Framer | None = None
 
     @property
     def scheme(self) -> str:
@@ -99,20 +107,28 @@ class Line:
         """
         if not self.ports:
             self.wire = Wire(port.name)
-        self._parts = parse(self.url, port.protocol.serial)
+        parts = parse(self.url, port.protocol.serial)
         for other in self.ports:
             both = f"{port.name} and {other.name} can't share {self.url}"
             if other.address == port.address:
                 raise AddressError(f"{both}: both have the address {port.address!r}")
             if other.protocol.cut != port.protocol.cut:
                 raise AddressError(f"{both}: their messages are cut in different ways")
+            if parts != self._parts:
+                raise AddressError(
+                    f"{both}: they want other settings of the line; give them in the URL, for both"
+                )
             for each in (port, other):
-                if each.protocol.match is None and each.protocol.max_late is None:
-                    raise AddressError(
-                        f"{both}: the replies of {each.name} don't name it (match=), nor is known how late"
-                        " they can be (max_late=)"
-                    )
+                if each.protocol.match is None:
+                    raise AddressError(f"{both}: the replies of {each.name} don't name it (match=)")
+        self._parts = parts
         self.ports.append(port)
+
+    def detach(self, port: Port) -> None:
+        """Take an instrument off the line."""
+        if port in self.ports:
+            self.ports.remove(port)
+            self._latest.pop(port, None)
 
     # The connection
 
@@ -135,8 +151,11 @@ class Line:
 
     async def _open(self, port: Port) -> Connection:
         def framer() -> Framer:
-            plain = port.protocol.framer()
-            return _Routing(plain, self._route) if any(other.routes for other in self.ports) else plain
+            made = port.protocol.framer()
+            if any(other.routes for other in self.ports):
+                made = _Routing(made, self._route)
+            self._framer = made
+            return made
 
         return Connection(await open_link(self._parts, framer, self.wire))
 
@@ -144,12 +163,21 @@ class Line:
         """Close a connection, unless other ports still use it."""
         connection.holders.discard(port)
         if not connection.holders:
-            if connection is self._connection:
-                self._connection = None
-                # whoever still waits there, in an exchanger that doesn't tell of the end, holds up nobody
-                self.era += 1
-                self.release()
-            await connection.close()
+            await self.cut(connection)
+
+    async def cut(self, connection: Connection) -> None:
+        """Close a connection, whoever uses it."""
+        if connection is self._connection:
+            self._connection = None
+            # whoever still waits there, in an exchanger that doesn't tell of the end, holds up nobody
+            self.era += 1
+            self.release()
+        await connection.close()
+
+    def forget_beginning(self) -> None:
+        """Forget the beginning of a message: for whoever gets an instrument into step."""
+        if self._framer is not None:
+            self._framer.clear()
 
     def serves_others(self, port: Port) -> bool:
         """Whether other instruments on it are being talked to, whom attempts at this one would hold up."""
@@ -187,10 +215,12 @@ class Line:
     async def mending(self, port: Port) -> AsyncIterator[None]:
         """Have the turn for what gets an instrument into step."""
         await self.take(port, Row.FENCE)
+        era = self.era
         try:
             yield
         finally:
-            self.release()
+            if era == self.era:
+                self.release()
 
     def release(self) -> None:
         """Give the turn to the next."""
@@ -201,20 +231,38 @@ class Line:
         """Give the turn to the first whose instrument is in step; the others keep their places."""
         if self.busy:
             return
-        for number, row in enumerate(self._rows):
-            passed: list[_Turn] = []
-            while row:
-                turn = row.popleft()
-                if turn.given.done():
-                    continue
-                if number == Row.FENCE or turn.port.is_up:
-                    self.busy = True
-                    turn.given.set_result(None)
-                    break
-                passed.append(turn)
-            row.extendleft(reversed(passed))
-            if self.busy:
+        for row in self._order():
+            turn = self._first(row)
+            if turn is not None:
+                self._writes = self._writes + 1 if row is Row.WRITE else 0
+                self.busy = True
+                turn.given.set_result(None)
                 return
+
+    def _order(self) -> tuple[Row, ...]:
+        if self._writes < WRITES_IN_A_ROW:
+            return (Row.FENCE, Row.WRITE, Row.READ)
+        return (Row.FENCE, Row.READ, Row.WRITE)
+
+    def _first(self, number: Row) -> _Turn | None:
+        """Take out of a row whoever is next; of several instruments, the one whose last turn is longest ago."""
+        row = self._rows[number]
+        while row and row[0].given.done():
+            row.popleft()
+        if not row:
+            return None
+        if not self.is_shared:
+            return row.popleft() if number is Row.FENCE or row[0].port.is_up else None
+        firsts: dict[Port, _Turn] = {}
+        for turn in row:
+            if not turn.given.done() and (number is Row.FENCE or turn.port.is_up):
+                firsts.setdefault(turn.port, turn)
+        if not firsts:
+            return None
+        found = min(firsts.values(), key=lambda turn: self._latest.get(turn.port, 0))
+        row.remove(found)
+        self._latest[found.port] = next(self._turns)
+        return found
 
     def fail(self, port: Port, error: LabiocError, *rows: Row) -> None:
         """Fail those of one port who wait in these rows."""
@@ -230,20 +278,24 @@ def _give_up(given: asyncio.Future[None]) -> None:
 
 
 class _Routing(Framer):
-    """A framer that hands out only what nobody takes on its way: messages that come unasked go to their readbacks."""
+    """A framer that hands out only what nobody takes on its way: messages that come unasked go to their readbacks.
+
+    Where the beginning of a message may be missing, what comes first is nobody's: its rest could look like a value.
+    """
 
     def __init__(self, framer: Framer, route: Callable[[bytes], bool]) -> None:
         self._framer = framer
         self._route = route
+        self._is_whole = False
         self.quiet = framer.quiet
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes, return the messages that they complete and nobody takes. Raises ReplyError."""
-        return self._untaken(self._framer.feed(data))
+        return self._untaken(lambda: self._framer.feed(data))
 
     def silent(self) -> list[bytes]:
         """Return the messages that a silence completes. Raises TruncatedReply."""
-        return self._untaken(self._framer.silent())
+        return self._untaken(self._framer.silent)
 
     @property
     def pending(self) -> bytes:
@@ -252,7 +304,16 @@ class _Routing(Framer):
 
     def clear(self) -> None:
         """Forget the beginning of a message."""
+        if self._framer.pending:
+            self._is_whole = False
         self._framer.clear()
 
-    def _untaken(self, messages: list[bytes]) -> list[bytes]:
-        return [message for message in messages if not self._route(message)]
+    def _untaken(self, cut: Callable[[], list[bytes]]) -> list[bytes]:
+        try:
+            messages = cut()
+        except (ReplyError, TruncatedReply):
+            self._is_whole = False
+            raise
+        torn = messages[:1] if messages and not self._is_whole else []
+        self._is_whole = self._is_whole or bool(messages)
+        return torn + [message for message in messages[len(torn) :] if not self._route(message)]

@@ -102,6 +102,8 @@ class Readback(Parameter, Generic[T]):
             raise DefinitionError(f"unasked={unasked!r} is no regular expression: {error}") from error
         if stale_after is not None and not unasked:
             raise DefinitionError("stale_after= is for what comes unasked")
+        if valid_if is not None and not ask and unasked:
+            raise DefinitionError("valid_if= is for what is asked")
         self.value = value
         self.ask = ask
         self.unasked = unasked
@@ -135,7 +137,7 @@ class Readback(Parameter, Generic[T]):
     def questions(self, key: str) -> list[str]:
         """Return the question, behind the one that it depends on."""
         condition = [] if self.valid_if is None else self.valid_if.readback.questions(key)
-        own = self.ask.replace("{ch}", key) or self.unasked
+        own = (self.ask or self.unasked).replace("{ch}", key)
         return [*condition, *([own] if own else [])]
 
     def bind(self, block: Block) -> BoundReadback[T]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import (
+    AddressError,
     DeviceError,
     LabiocError,
     LinkDown,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUND_TRIPS = 500  # of how many exchanges the times are kept
+ECHO = "the answer is the question: the line echoes, add echo=1 to the URL"
 
 
 class LinkState(enum.IntEnum):
@@ -75,6 +78,7 @@ class Statistics:
     round_trips: deque[float] = field(default_factory=lambda: deque((0.0,), ROUND_TRIPS))
     connects: int = 0
     power_cycles: int = 0
+    doubts: int = 0
     retries: int = 0
     unasked: int = 0
     discarded: int = 0
@@ -84,8 +88,11 @@ class Statistics:
 
     @property
     def epoch(self) -> int:
-        """How often all that was known of the instrument has become uncertain: connects and power cycles."""
-        return self.connects + self.power_cycles
+        """How often all that was known of the instrument has become uncertain.
+
+        By a connect, a power cycle, or an answer about power cycles that was lost: it is given once.
+        """
+        return self.connects + self.power_cycles + self.doubts
 
 
 class Port:
@@ -104,6 +111,11 @@ class Port:
         state: what it is doing.
         error: why it is not UP, or None.
         identity: what the instrument calls itself.
+        listens: whether messages that come unasked are taken: once it has been in step.
+        up_since: when it came up last, in seconds of `time.monotonic`.
+        spent: how long its own exchanges took so far, seconds.
+        load: what share of the line's time its polls want.
+        asking: the question that is on the wire, or "".
         retries: how often a read is asked again.
         joins: whether it takes several questions in one message.
         confirms: whether it answers the question after a command.
@@ -125,6 +137,8 @@ class Port:
         address: str = "",
         retry_every: float | None = None,
     ) -> None:
+        if retry_every is not None and not 0 < retry_every < math.inf:
+            raise AddressError(f"{name}: tried every {retry_every!r} s: that can't be")
         self.name = name
         self.protocol = protocol
         self.variant = variant
@@ -133,6 +147,11 @@ class Port:
         self.state = LinkState.DOWN
         self.error: LabiocError | None = LinkDown(f"{name}: not connected yet")
         self.identity = ""
+        self.listens = False
+        self.up_since = 0.0
+        self.spent = 0.0
+        self.load = 0.0
+        self.asking = ""
         self.retries = protocol.retries
         self.statistics = Statistics()
         self.on_change: list[Callable[[], None]] = []
@@ -173,6 +192,8 @@ class Port:
         """Begin to connect, and to keep the link. Returns at once."""
         from .keeper import Keeper
 
+        if self not in self.line.ports:
+            self.line.attach(self)
         self._keeper = Keeper(self)
         self._keeper.start()
 
@@ -182,7 +203,10 @@ class Port:
             await self._keeper.attempted.wait()
 
     def reconnect(self) -> None:
-        """Give up the connection, if there is one, and connect anew without waiting for the next attempt."""
+        """Give up the connection, if there is one, and connect anew without waiting for the next attempt.
+
+        Other instruments on the line are connected anew as well.
+        """
         if self._keeper is not None:
             self._keeper.wanted.set()
 
@@ -191,6 +215,7 @@ class Port:
         if self._keeper is not None:
             await self._keeper.stop()
             self._keeper = None
+        self.line.detach(self)
         self.set_state(LinkState.DOWN, LinkDown(f"{self.name}: closed"))
 
     # Exchanges
@@ -232,7 +257,10 @@ class Port:
         except UserError:
             raise  # nothing is on the wire
         except (RefusedError, ReadingInvalid) as error:
-            raise type(error)(f"{self.name}: {label()}: {error}; sent {request.payload!r}") from None
+            said = type(error)(f"{self.name}: {label()}: {error}; sent {request.payload!r}")
+            if urgent and isinstance(said, RefusedError):
+                self.count(said)
+            raise said from None
         except BaseException as error:
             named = self._named(error, label, request, urgent)
             # also if cancelled with a question on the wire: its answer must not become the next one's
@@ -244,6 +272,7 @@ class Port:
             statistics = self.statistics
             statistics.exchanges += 1
             line.spent += spent
+            self.spent += spent
             if era == line.era:
                 line.release()
         statistics.round_trips.append(spent)
@@ -284,8 +313,17 @@ class Port:
             raise UserError(f"{self.name}: {text!r} can't be said: {error}") from None
         try:
             return (await self.exchange(requests, lambda: repr(text), urgent=True))[0]
-        except ReplyTimeout:
+        except ReplyTimeout as error:
+            if not error.asked:
+                raise
             return None
+
+    def lost_power(self) -> None:
+        """Have everything set up and read anew: the instrument says that it has been without power."""
+        self.statistics.power_cycles += 1
+        self.log.warning("%s: has been without power", self.name)
+        if self.state is LinkState.UP:
+            self._suspect(None)
 
     def distrust(self, error: LabiocError) -> None:
         """Raise a fence because an answer made no sense: it may have been another question's."""
@@ -302,7 +340,11 @@ class Port:
         await exchanger.send(request.payload)
         answers: list[str] = []
         if request.answers:
-            answers = await self._answers(exchanger, request)
+            self.asking = request.text
+            try:
+                answers = await self._answers(exchanger, request)
+            finally:
+                self.asking = ""
         if self._gap:
             self.line.quiet_until = time.perf_counter() + self._gap
         return answers
@@ -317,6 +359,8 @@ class Port:
                 if protocol.match is not None:
                     assert text is not None
                     text = protocol.match(request.text, text)
+                if text == request.text and protocol.accepted is None:
+                    raise ReplyError(ECHO)
                 if text is not None:
                     return protocol.answers(text, request.answers)
             self.statistics.discarded += 1
@@ -413,12 +457,16 @@ class Port:
     def lose_patience(self) -> None:
         """Let reads wait no longer for the fence."""
         if self.state is LinkState.SUSPECT:
-            self.set_state(
-                LinkState.SUSPECT, self._cause or ReplyTimeout(f"{self.name}: out of step")
-            )
+            self.set_state(LinkState.SUSPECT, self._cause or ReplyTimeout(f"{self.name}: out of step"))
 
     def set_state(self, state: LinkState, error: LabiocError | None) -> None:
         """Go into a state: let those who wait go on, or fail with the error, if there is one."""
+        if state is LinkState.UP:
+            if self.state is LinkState.DOWN:
+                self.up_since = time.monotonic()
+            self.listens = True
+        elif state is LinkState.DOWN:
+            self.listens = False
         self.state = state
         self.error = error
         if state is LinkState.UP:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .checksums import Checksum
-from .errors import DefinitionError
+from .errors import DefinitionError, LimitError
 from .framing import MAX_MESSAGE, BlockFramer, Framer, LineFramer
 
 
@@ -135,6 +135,13 @@ class Protocol:
     def is_accepted(self, answer: str) -> bool:
         """Tell from the answer to a command whether it was accepted. Raises ValueError if it tells neither."""
         return self.accepted is None or self.accepted(answer)
+
+    def tells_power_off(self, question: str, answer: str) -> bool:
+        """Tell whether the answer to some question says that the instrument has been without power.
+
+        Raises ValueError if it is the question for it, and the answer makes no sense.
+        """
+        return self.power_on is not None and self.power_on[0] == question and self.power_on[1](answer)
 
     def gap(self, scheme: str) -> float:
         """Return the silence that the instrument wants between two exchanges, seconds."""
@@ -264,8 +271,11 @@ class Frames(Protocol):
         return self.framing()
 
     def packed(self, text: str) -> bytes:
-        """Return the frame that says ``text``."""
-        return self.pack(text)
+        """Return the frame that says ``text``. Raises LimitError if it can't be said."""
+        try:
+            return self.pack(text)
+        except ValueError as error:
+            raise LimitError(f"{text!r} can't be said: {error}") from None
 
     def unpacked(self, message: bytes) -> str:
         """Return what a frame says."""

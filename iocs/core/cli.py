@@ -80,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--name", help="what logs and errors call it (default: the instrument's name)")
     run.add_argument("--variant", default="", help="the variant of the instrument, such as an option card")
     run.add_argument(
+        "--address", default="", help="its address, where several instruments can be on its line"
+    )
+    run.add_argument(
+        "--retry-every",
+        type=float,
+        metavar="SECONDS",
+        help="the longest time between two attempts to connect (default: 1.5)",
+    )
+    run.add_argument(
+        "--raw", action="store_true", help="let clients send to it what they like, by the PV LINK:CMD"
+    )
+    run.add_argument(
         "--macro", action="append", default=[], metavar="NAME=TEXT", help="a macro of the prefix"
     )
     run.add_argument(
@@ -187,6 +199,9 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
             limits=dict(_limit(text) for text in args.limit),
             alarms=dict(_alarm(text) for text in args.alarm),
             simulated=args.simulate,
+            address=args.address,
+            retry_every=args.retry_every,
+            raw=args.raw,
         )
         host = Host([config], interfaces=args.interfaces)
         check_present(url)
@@ -275,7 +290,8 @@ def _list(args: argparse.Namespace) -> None:
 
 def _describe(args: argparse.Namespace) -> None:
     instrument = find_instrument(args.instrument)
-    driver = instrument.driver("tcp://localhost:1", variant=args.variant)
+    address = "ADDRESS" if instrument.driver.is_addressed() else ""
+    driver = instrument.driver("tcp://localhost:1", variant=args.variant, address=address)
     device = instrument.device(args.prefix, driver=driver)
     print(f"{instrument.title}\n")
     _print_table(HEADINGS, describe(device))

@@ -23,6 +23,9 @@ class Droppable(Protocol):
     def drop(self, how: str) -> None:
         """Cut the connection at once, with a FIN or a RST."""
 
+    def say(self, data: bytes) -> None:
+        """Send what nobody asked for, behind what is on its way already."""
+
 
 class _Kind(NamedTuple):
     when: str

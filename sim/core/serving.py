@@ -80,6 +80,11 @@ class _TcpClient(asyncio.Protocol):
             self._transport.abort()
         self._forget()
 
+    def say(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.pass_on(data)
+            self._connection.flush()
+
     def _end(self, how: str) -> None:
         # a graceful close lets out what was sent before; a reset is for drop(), which waits for nothing
         if how == FIN and self._transport is not None:
@@ -203,6 +208,10 @@ class _Terminal:
     def drop(self, how: str = FIN) -> None:
         """Lose what was still to be sent: a line has no connection."""
         self._connection.close()
+
+    def say(self, data: bytes) -> None:
+        self._connection.pass_on(data)
+        self._connection.flush()
 
     def close(self) -> None:
         self._loop.remove_reader(self._master)

@@ -82,6 +82,11 @@ class Simulator:
         """Execute a message; return the reply with its terminator, or None for silence."""
         raise NotImplementedError
 
+    def say(self, data: bytes) -> None:
+        """Send to every client what nobody asked for, terminator included."""
+        for connection in list(self.faults.connections):
+            connection.say(data)
+
     def advance(self, dt: float) -> None:
         """Let `dt` simulated seconds pass in the world; a world that doesn't change needs none."""
 
