@@ -1,4 +1,4 @@
-"""Polling: what labioc adds to a bare asyncio loop, and how fast a put reaches a busy instrument.
+"""Polling: what labioc adds to a bare asyncio loop, how fast a put reaches a busy instrument, and combined reads.
 
 Run with ``make bench``. One simulator process answers all sides; the sides take turns, several rounds, medians.
 Roles run in processes of their own: the instrument, the IOC, and this one as client.
@@ -18,15 +18,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from labioc.devices.core import Device, DeviceGroup, SubGroups, pv
-from labioc.drivers.core import Channel, Channels, Driver, Float, Lines, Readback, Setpoint
+from labioc.drivers.core import Channel, Channels, Driver, Fields, Float, Integer, Lines, Readback, Setpoint
 from labioc.iocs.core import Host, Instrument, InstrumentConfig
 from labioc.sim.core import Simulator
 
 CHANNELS = tuple(range(20))
 SLOW = 0.020  # seconds that the slow instrument takes to answer
+BYTE = 10 / 9600  # seconds that a byte takes at 9600 baud, 8N1
+THINKS = 0.050  # seconds that many an instrument takes from a question to its answer
 
 
 class BenchChannel(Channel):
@@ -54,6 +58,202 @@ def bench_device(period: float) -> type[Device]:
         channels_ = SubGroups(ChannelPVs, of=BenchDriver.channels_, prefix="{ch}:")
 
     return BenchPVs
+
+
+# Combined reads
+
+
+class Temperatures(NamedTuple):
+    a: float
+    b: float
+    c: float
+    d: float
+    e: float
+    f: float
+    g: float
+    h: float
+
+
+class Flags16(NamedTuple):
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+    f: int
+    g: int
+    h: int
+    i: int
+    j: int
+    k: int
+    l: int  # noqa: E741
+    m: int
+    n: int
+    o: int
+    p: int
+
+
+class Temperature(Channel):
+    value = Readback(Float("K"), ask="KRDG? {ch}")
+
+
+class Flag(Channel):
+    value = Readback(Integer(), ask="ST? {ch}")
+
+
+class Single(Driver):
+    """One question for each value."""
+
+    protocol = Lines(eol="\n", identify=("*IDN?", "BENCH"), timeout=3.0)
+    temperatures = Channels(Temperature, range(8))
+    flags = Channels(Flag, range(16))
+
+
+class Joined(Driver):
+    """Eight questions in a line."""
+
+    protocol = replace(Single.protocol, join=";")
+    temperatures = Channels(Temperature, range(8))
+    flags = Channels(Flag, range(16))
+
+
+class Whole(Driver):
+    """One question for all values."""
+
+    protocol = Single.protocol
+    temperatures = Readback(Fields(Temperatures, ",", **dict.fromkeys("abcdefgh", Float("K"))), ask="KRDG? *")
+    flags = Readback(Fields(Flags16, ",", **dict.fromkeys("abcdefghijklmnop", Integer())), ask="ST?")
+
+
+class TemperaturePVs(DeviceGroup):
+    value = pv(Temperature.value, name="V", scan=1e-6)
+
+
+class FlagPVs(DeviceGroup):
+    value = pv(Flag.value, name="V", scan=1e-6)
+
+
+class SingleTemperatures(Device):
+    group = SubGroups(TemperaturePVs, of=Single.temperatures, prefix="{ch}:")
+
+
+class SingleFlags(Device):
+    group = SubGroups(FlagPVs, of=Single.flags, prefix="{ch}:")
+
+
+class JoinedTemperatures(Device):
+    group = SubGroups(TemperaturePVs, of=Joined.temperatures, prefix="{ch}:")
+
+
+class JoinedFlags(Device):
+    group = SubGroups(FlagPVs, of=Joined.flags, prefix="{ch}:")
+
+
+class WholeTemperatures(Device):
+    a = pv(Whole.temperatures, field=Temperatures.a, name="0:V", scan=1e-6)
+    b = pv(Whole.temperatures, field=Temperatures.b, name="1:V", scan=1e-6)
+    c = pv(Whole.temperatures, field=Temperatures.c, name="2:V", scan=1e-6)
+    d = pv(Whole.temperatures, field=Temperatures.d, name="3:V", scan=1e-6)
+    e = pv(Whole.temperatures, field=Temperatures.e, name="4:V", scan=1e-6)
+    f = pv(Whole.temperatures, field=Temperatures.f, name="5:V", scan=1e-6)
+    g = pv(Whole.temperatures, field=Temperatures.g, name="6:V", scan=1e-6)
+    h = pv(Whole.temperatures, field=Temperatures.h, name="7:V", scan=1e-6)
+
+
+class WholeFlags(Device):
+    a = pv(Whole.flags, field=Flags16.a, name="0:V", scan=1e-6)
+    p = pv(Whole.flags, field=Flags16.p, name="15:V", scan=1e-6)
+
+
+SHAPES: dict[str, tuple[int, dict[str, tuple[type[Driver], type[Device]]]]] = {
+    "8 temperatures": (
+        8,
+        {
+            "single": (Single, SingleTemperatures),
+            "joined": (Joined, JoinedTemperatures),
+            "one question": (Whole, WholeTemperatures),
+        },
+    ),
+    "16 states": (
+        16,
+        {
+            "single": (Single, SingleFlags),
+            "joined": (Joined, JoinedFlags),
+            "one question": (Whole, WholeFlags),
+        },
+    ),
+}
+
+
+class PacedInstrument(asyncio.Protocol):
+    """Takes and sends bytes as fast as a line at 9600 baud does, and thinks between question and answer."""
+
+    def __init__(self, thinks: float) -> None:
+        self.thinks = thinks
+        self.free_at = 0.0
+        self.count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for line in data.splitlines():
+            reply = ";".join(map(self.answer, line.decode().split(";"))).encode() + b"\n"
+            loop = asyncio.get_running_loop()
+            spent = (len(line) + 1 + len(reply)) * BYTE + self.thinks
+            self.free_at = max(self.free_at, loop.time()) + spent
+            loop.call_at(self.free_at, self.transport.write, reply)
+
+    def answer(self, question: str) -> str:
+        match question.split():
+            case ["KRDG?", "*"]:
+                return ",".join(self.answer("KRDG? 0") for _ in range(8))
+            case ["KRDG?", _]:
+                self.count += 1
+                return f"+{self.count % 10000 / 10:06.1f}"
+            case ["ST?"]:
+                return ",".join(self.answer("ST? 0") for _ in range(16))
+            case ["ST?", _]:
+                self.count += 1
+                return str(self.count // 16 % 2)
+        return "BENCH"
+
+
+async def combined(shape: str, how: str, thinks: float, seconds: float) -> float:
+    """Readings per second that reach the PVs."""
+    count, kinds = SHAPES[shape]
+    driver, device = kinds[how]
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: PacedInstrument(thinks), "127.0.0.1", 0)
+    url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    instrument = Instrument("paced", driver, device, no_simulator, url)
+    async with Host([InstrumentConfig(instrument=instrument, url=url, prefix="P:", name="paced")]) as host:
+        asked = list(host.units[0].device.periods())
+        stamps: list[float] = []
+        for readback in asked:
+            readback.listeners.append(lambda readback: stamps.append(readback.stamp))
+        await asyncio.sleep(seconds)
+        first, last = min(stamps), max(stamps)
+    server.close()
+    await server.wait_closed()
+    readings = sum(first < stamp <= last for stamp in stamps) * count / len(asked)
+    return readings / (last - first)
+
+
+def show_combined(seconds: float) -> None:
+    print(
+        "\n| at 9600 baud, 8N1, readings per second | single | joined, 8 in a line | one question | best : single |"
+    )
+    print("|---|---|---|---|---|")
+    for thinks in (0.0, THINKS):
+        for shape in SHAPES:
+            rates = {how: asyncio.run(combined(shape, how, thinks, seconds)) for how in SHAPES[shape][1]}
+            what = f"{shape}, an instrument that " + (
+                f"thinks for {1e3 * thinks:.0f} ms" if thinks else "answers at once"
+            )
+            cells = " | ".join(f"{rate:.0f}" for rate in rates.values())
+            print(f"| {what} | {cells} | {max(rates.values()) / rates['single']:.1f} |")
 
 
 # The instrument
@@ -272,6 +472,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--puts", type=int, default=300)
+    parser.add_argument("--only-combined", action="store_true", help="only the combined reads")
     parser.add_argument("--role", choices=("client", "instrument", "ioc", "monitor"), default="client")
     parser.add_argument("--url", default="")
     parser.add_argument("--period", type=float, default=1.0)
@@ -284,7 +485,9 @@ def main() -> None:
     elif args.role == "monitor":
         run_monitor()
     else:
-        measure(args.rounds, args.seconds, args.puts)
+        if not args.only_combined:
+            measure(args.rounds, args.seconds, args.puts)
+        show_combined(4 * args.seconds)
 
 
 Side = tuple[list[float], list[float]]  # rates per second and CPU seconds for each, a round each

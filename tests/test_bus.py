@@ -244,8 +244,8 @@ async def test_a_dead_address_costs_the_others_less_than_a_time_out_in_ten_secon
             sim.nodes["002"].is_on = False
             dead = Gauge(line, name="dead", address="002")
             await dead.start()
-            for attempts in range(2, 6):
-                await until(functools.partial(lambda wanted: len(waits) == wanted, attempts - 1))
+            for attempts in range(1, 5):
+                await until(functools.partial(lambda wanted: len(waits) == wanted, attempts))
                 assert fences(sim, "002") == attempts
                 assert await alive.pressure.read() // MILLION == 1
                 with pytest.raises(ReplyTimeout, match="not asked"):
@@ -254,7 +254,7 @@ async def test_a_dead_address_costs_the_others_less_than_a_time_out_in_ten_secon
             assert fences(sim, "001") == 1
             await dead.close()
     # an attempt costs a time-out, and there are so many seconds between two of them
-    assert all(10.0 <= seconds <= 20.0 for seconds in waits)
+    assert all(15.0 <= seconds <= 30.0 for seconds in waits)
 
 
 async def test_when_all_are_dead_they_are_tried_as_often_as_a_single_one(

@@ -402,7 +402,7 @@ async def test_back_off_grows_and_is_bounded(
     network.fault = LinkDown("cannot connect")
     async with started():
         await network.attempted(8)
-    assert sleeps[:6] == [0.0, 0.2, 0.4, 0.8, 1.5, 1.5]
+    assert sleeps[:5] == [0.0, 0.2, 0.4, 0.4, 0.4]
 
 
 # closing

@@ -42,7 +42,7 @@ async def test_a_link_that_comes_up_and_falls_at_once_is_tried_with_back_off(
     monkeypatch.setattr("labioc.drivers.core.keeper.random.uniform", lambda low, high: high)
     async with started():
         await network.attempted(6)
-    assert [wait for wait in waits if wait > 0][:4] == [0.2, 0.4, 0.8, 1.5]
+    assert [wait for wait in waits if wait > 0][:4] == [0.2, 0.4, 0.4, 0.4]
 
 
 class Flood(asyncio.Protocol):

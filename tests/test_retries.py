@@ -275,7 +275,7 @@ async def test_a_turn_is_not_waited_for_longer_than_allowed(network: FakeNetwork
         running.cancel()
 
 
-@pytest.mark.parametrize(("retry_every", "longest"), [(None, 1.5), (0.1, 0.1), (600.0, 600.0)])
+@pytest.mark.parametrize(("retry_every", "longest"), [(None, 0.4), (0.1, 0.1), (600.0, 600.0)])
 async def test_how_often_it_is_tried_is_the_users_to_say(
     network: FakeNetwork,
     sleeps: list[float],

@@ -23,16 +23,16 @@ from .errors import (
 from .exchanger import Exchanger
 from .line import Connection
 from .port import ECHO, LinkState, left
-from .protocol import Part, Request
+from .protocol import Frames, Part, Request
 from .wire import DOWN
 
 if TYPE_CHECKING:
     from .port import Port
 
 FIRST_BACK_OFF = 0.2
-LAST_BACK_OFF = 1.5  # with the time-out of a fence, a recovery is seen within 3 s
+LAST_BACK_OFF = 0.4  # with the time-out of a fence, a recovery is seen within 0.5 s and the time-out
 SHARED_BACK_OFF = (
-    20.0  # while others talk on the line: the jitter leaves half of it, and an attempt costs them a time-out
+    30.0  # while others talk on the line: the jitter leaves half of it, and an attempt costs them a time-out
 )
 FENCE_PATIENCE = (0.005, 0.5)  # twice the last round trip, within these bounds, seconds
 POWER_PERIOD = 10.0  # how often an instrument is asked whether it has been without power, seconds
@@ -112,7 +112,8 @@ class Keeper:
             # a link that comes up and falls at once is as dead as one that does not come up
             if time.monotonic() - began > STEADY:
                 back_off = 0.0
-            if back_off and not self._is_worth_trying():
+            stands = self._connection is not None and not self._connection.lost.done()
+            if stands and not self._is_worth_trying():
                 back_off = self._longest
             await self._pause(back_off * random.uniform(0.5, 1.0))
             back_off = min(max(2 * back_off, FIRST_BACK_OFF), self._longest)
@@ -300,6 +301,7 @@ class Keeper:
                     continue
                 if self._pattern.match(text):
                     port.identity, port.identity_reply = text, reply
+                    exchanger.resynchronise()  # what came with it answers nothing
                     port.line.quiet_until = time.perf_counter() + gap
                     return
                 strange = reply
@@ -314,12 +316,14 @@ class Keeper:
         ask = self._fence.text
         if strange is not None and self._fence.payload.startswith(strange) and strange.strip():
             return ReplyTimeout(f"nothing but {strange!r} came: {ECHO} ({port.url})")
-        if strange is None or (port.state is LinkState.SUSPECT and strange.isascii()) or port.line.is_shared:
+        # a frame of another answer looks like anything; a line of it is text
+        is_message = isinstance(self._protocol, Frames) or (strange or b"").isascii()
+        if strange is None or (port.state is LinkState.SUSPECT and is_message) or port.line.is_shared:
             # what came while the link was up may have been the late answer, or another instrument's
             what = why or f"no reply to {ask!r} within {self._fence.timeout:g} s"
             return ReplyTimeout(f"{what} ({port.url})")
         came = f"{port.url} answers {strange[:80]!r}"
-        if not strange.isascii():
+        if not is_message:
             return ReplyError(f"{came}, which is no text: has the line the right speed and parity?")
         return WrongInstrument(
             f"expected an instrument that answers {ask!r} with {self._pattern.pattern!r}; {came}"

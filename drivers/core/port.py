@@ -249,10 +249,13 @@ class Port:
         request = requests[0]
         began = time.perf_counter()
         try:
-            for request in requests:
+            for number, request in enumerate(requests):
+                if number:
+                    self._check_stray(exchanger)
                 answers += await self.ask(exchanger, request)
             if then is not None:
                 for request in then(answers):
+                    self._check_stray(exchanger)
                     answers += await self.ask(exchanger, request)
         except UserError:
             raise  # nothing is on the wire
@@ -366,11 +369,22 @@ class Port:
             self.statistics.discarded += 1
             reply = await exchanger.receive(left(deadline))
 
+    def _check_stray(self, exchanger: Exchanger) -> None:
+        stray = exchanger.resynchronise()
+        if stray and not (self.line.is_shared and self.protocol.match is not None):
+            raise ReplyError(f"{stray} bytes more than the answer")
+
     async def _take_turn(self, label: Callable[[], str], urgent: bool) -> None:
         line = self.line
         row = Row.WRITE if urgent else Row.READ
         again = False
+        deadline = time.perf_counter() + self.protocol.queue_timeout
         while True:
+            if time.perf_counter() > deadline:
+                limit = self.protocol.queue_timeout
+                busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {limit:g} s")
+                self.count(busy)
+                raise busy
             if self.state is LinkState.UP and not line.busy:
                 line.busy = True
             else:
