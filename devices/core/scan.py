@@ -233,7 +233,7 @@ class Poller:
             turn.silences += 1
         if now - turn.due > turn.period:
             self._port.statistics.overruns += 1
-        rest = min(REST * 2.0**turn.silences, LONGEST_REST) if turn.silences > 1 else 0.0
+        rest = min(REST * 2.0 ** min(turn.silences, 10), LONGEST_REST) if turn.silences > 1 else 0.0
         turn.due = self._soonest(turn, now) if turn.anew else max(turn.due + turn.period, now + rest)
         heapq.heappush(self._heap, (turn.due, turn.number, turn))
         if self._unswept:

@@ -58,7 +58,7 @@ async def read_all(
     What is lost or spoilt is asked again as often as the protocol says, before anybody hears of it.
     """
 
-    async def attempt() -> None:
+    async def attempt(writes: int | None) -> None:
         _take_all(asked, await port.exchange(requests, label))
         if any(readback.error is not None for readback in asked):
             raise _Spoilt

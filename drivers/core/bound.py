@@ -109,15 +109,17 @@ class Bound:
             parts += [readback.part for readback in refresh]
             return protocol.requests(*parts, joined=driver.port.joins)
 
-        async def exchange() -> list[str]:
+        async def exchange(writes: int | None) -> list[str]:
             requests = protocol.requests(*first) if first else rest([])
             return await driver.port.exchange(
-                requests, self._get_label, urgent=True, then=rest if first else None
+                requests, self._get_label, urgent=True, then=rest if first else None, only_after=writes
             )
 
         try:
             answers = await driver.port.repeated(exchange, driver.port.retries if idempotent else 0)
         except (LinkError, DeviceError) as failure:
+            if failure.asked and confirm is not None and protocol.asks_for_power(confirm[0]):
+                driver.port.statistics.doubts += 1  # the answer that is lost may have told of a power cycle
             if failure.asked and not isinstance(failure, RefusedError):
                 # the instrument may have changed, and nobody has seen to what
                 for readback in refresh:

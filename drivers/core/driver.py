@@ -410,7 +410,8 @@ class Driver(Block):
             text = self.protocol.unpacked(message)
         except ReplyError:
             return False
-        asking = self.port.asking
+        join = self.protocol.join
+        asking = self.port.asking.split(join) if join else [self.port.asking]
         # where the answer has the same form, what comes now is as good as the answer
         taken = any(r.arrive(text) for r in self._unasked if not (r.ask and r.ask in asking))
         self.port.statistics.unasked += taken

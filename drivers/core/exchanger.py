@@ -110,7 +110,7 @@ class StreamExchanger(asyncio.Protocol):
 
     async def send(self, message: bytes) -> None:
         """Send one message."""
-        if self._transport is None or self._lost.done():
+        if self._transport is None or self._lost.done() or self._closing:
             raise self._why_lost()
         unsent = self._transport.get_write_buffer_size()
         if unsent > MAX_UNSENT:
@@ -125,7 +125,7 @@ class StreamExchanger(asyncio.Protocol):
         if self._broken is not None:
             error, self._broken = self._broken, None
             raise error
-        if self._lost.done():
+        if self._lost.done() or self._closing:
             raise self._why_lost()
         waiter: asyncio.Future[bytes] = self._loop.create_future()
         self._waiter = waiter
@@ -155,6 +155,7 @@ class StreamExchanger(asyncio.Protocol):
     async def close(self) -> None:
         """Abort: a graceful close waits for output that a dead line never takes."""
         self._closing = True
+        self._wake(self._why_lost())
         for timer in (self._timer, self._silence):
             if timer is not None:
                 timer.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 import time
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 FIRST_BACK_OFF = 0.2
 LAST_BACK_OFF = 0.4  # with the time-out of a fence, a recovery is seen within 0.5 s and the time-out
 SHARED_BACK_OFF = (
-    30.0  # while others talk on the line: the jitter leaves half of it, and an attempt costs them a time-out
+    30.0  # while others talk on the line, whom an attempt costs a time-out; the jitter leaves half of it
 )
-FENCE_PATIENCE = (0.005, 0.5)  # twice the last round trip, within these bounds, seconds
+FENCE_PATIENCE = (0.05, 0.5)  # twice the last round trip, within these bounds, seconds; a busy machine stalls
 POWER_PERIOD = 10.0  # how often an instrument is asked whether it has been without power, seconds
 STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
 
@@ -71,6 +72,7 @@ class Keeper:
         self._confirm = request(protocol.confirm[0]) if protocol.confirm else None
         self._power_on = request(protocol.power_on[0]) if protocol.power_on else None
         self._set_up_at = 0
+        self._last_good = -1.0
         self._tells_power = True
         self._setup = [request(text, answered=protocol.accepted is not None) for text in protocol.setup]
         self._variant = re.compile(protocol.variants[port.variant]) if port.variant else None
@@ -87,6 +89,7 @@ class Keeper:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=0.1)
         self.attempted.set()
+        self._port.set_state(LinkState.DOWN, LinkDown(f"{self._port.name}: closed"))
         await self._hang_up()
 
     async def _keep(self) -> None:
@@ -96,9 +99,11 @@ class Keeper:
             self.wanted.clear()
             try:
                 connection = await self._connect()
+                self.wanted.clear()
                 began = time.monotonic()
                 port = self._port
-                port.log.info("%s: connected to %s: %s", port.name, port.url, port.identity)
+                level = logging.INFO if self._is_news() else logging.DEBUG
+                port.log.log(level, "%s: connected to %s: %s", port.name, port.url, port.identity)
                 port.statistics.connects += 1
                 self._set_up_at = port.statistics.epoch
                 port.set_state(LinkState.UP, None)
@@ -113,7 +118,8 @@ class Keeper:
             if time.monotonic() - began > STEADY:
                 back_off = 0.0
             stands = self._connection is not None and not self._connection.lost.done()
-            if stands and not self._is_worth_trying():
+            # once more at once: two losses in a row are no death
+            if stands and back_off and not self._is_worth_trying():
                 back_off = self._longest
             await self._pause(back_off * random.uniform(0.5, 1.0))
             back_off = min(max(2 * back_off, FIRST_BACK_OFF), self._longest)
@@ -176,7 +182,7 @@ class Keeper:
         port, protocol = self._port, self._protocol
         port.listens = True
         for request in self._setup:
-            answers = await self._try(exchanger, request)
+            answers = await self._try(exchanger, request, 1)
             if answers and not self._accepts(protocol.is_accepted, answers[0]):
                 port.log.error("%s: %r was refused: %r", port.name, request.text, answers[0])
         if self._setup and self._confirm is not None and protocol.confirm is not None and port.confirms:
@@ -191,12 +197,16 @@ class Keeper:
         except ValueError:
             return False
 
-    async def _try(self, exchanger: Exchanger, request: Request) -> list[str] | None:
-        try:
-            return await self._port.ask(exchanger, request)
-        except (TimeoutError, TruncatedReply, ReplyError, ValueError):
-            await self._do_without(exchanger, request)
-            return None
+    async def _try(self, exchanger: Exchanger, request: Request, attempts: int = 2) -> list[str] | None:
+        """Ask, a second time if need be: one answer may be lost before an instrument is held not to know it."""
+        for further in reversed(range(attempts)):
+            try:
+                return await self._port.ask(exchanger, request)
+            except (TimeoutError, TruncatedReply, ReplyError, ValueError):
+                if further:
+                    await self._raise_fence(exchanger)
+        await self._do_without(exchanger, request)
+        return None
 
     async def _do_without(self, exchanger: Exchanger, request: Request) -> None:
         port = self._port
@@ -238,8 +248,10 @@ class Keeper:
                 if connection.lost.done():
                     raise LinkDown(f"{port.url} closed the connection")
                 if wanted.done():
+                    anew = LinkDown(f"{port.url}: told to connect anew")
+                    self._set_down(anew)
                     await line.cut(connection)
-                    raise LinkDown(f"{port.url}: told to connect anew")
+                    raise anew
                 patience = asyncio.get_running_loop().call_later(
                     min(max(2 * port.statistics.round_trips[-1], FENCE_PATIENCE[0]), FENCE_PATIENCE[1]),
                     port.lose_patience,
@@ -288,6 +300,7 @@ class Keeper:
             await asyncio.sleep(gap)
         deadline = time.perf_counter() + self._fence.timeout
         strange: bytes | None = None
+        why = ""
         try:
             await exchanger.send(self._fence.payload)
             while True:
@@ -299,6 +312,9 @@ class Keeper:
                 except (ReplyError, RefusedError, ReadingInvalid) as error:
                     strange = str(error).encode()
                     continue
+                except TruncatedReply as error:
+                    why = str(error)
+                    continue
                 if self._pattern.match(text):
                     port.identity, port.identity_reply = text, reply
                     exchanger.resynchronise()  # what came with it answers nothing
@@ -306,8 +322,8 @@ class Keeper:
                     return
                 strange = reply
                 port.statistics.discarded += 1
-        except (TimeoutError, TruncatedReply) as error:
-            raise self._no_identity(strange, str(error)) from None
+        except TimeoutError as error:
+            raise self._no_identity(strange, why or str(error)) from None
 
     def _no_identity(self, strange: bytes | None, why: str) -> LabiocError:
         port = self._port
@@ -329,11 +345,16 @@ class Keeper:
             f"expected an instrument that answers {ask!r} with {self._pattern.pattern!r}; {came}"
         )
 
+    def _is_news(self) -> bool:
+        # without a fence a connection proves nothing, and a dead instrument would be news at each attempt
+        return self._fence is not None or self._port.statistics.last_good != self._last_good
+
     def _set_down(self, error: LabiocError, cause: Exception | None = None) -> None:
         # an error is logged when it begins, not at each attempt
         port = self._port
         begins = port.state is not LinkState.DOWN or type(port.error) is not type(error)
-        if begins or not self.attempted.is_set():
+        if (begins and self._is_news()) or not self.attempted.is_set():
+            self._last_good = port.statistics.last_good
             port.log.warning("%s: %s", port.name, error, exc_info=cause)
             port.line.wire.event(DOWN, str(error))
             port.count(error)

@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import AddressError, LabiocError, LinkDown, PortBusy, ReplyError, TruncatedReply
 from .exchanger import Exchanger
@@ -31,9 +31,14 @@ class Row(IntEnum):
 WRITES_IN_A_ROW = 8  # then a read that waits has a turn, so that a flood of puts doesn't starve the readings
 
 
-class _Turn(NamedTuple):
-    given: asyncio.Future[None]
-    port: Port
+class Turn:
+    """A place in a row, and then the right to use the line until it is released or the connection is cut."""
+
+    __slots__ = ("given", "port")
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.given: asyncio.Future[None] | None = None
 
 
 class Connection:
@@ -63,8 +68,6 @@ class Line:
         url: where it is.
 
     Attributes:
-        busy: whether somebody has the turn.
-        era: how many connections have been closed; a turn ends with its connection.
         spent: how long exchanges took so far, seconds.
         quiet_until: before then nothing may be sent, in seconds of `time.perf_counter`.
         ports: the ports on it.
@@ -75,8 +78,7 @@ class Line:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.busy = False
-        self.era = 0
+        self._holder: Turn | None = None
         self.spent = 0.0
         self.quiet_until = 0.0
         self.ports: list[Port] = []
@@ -84,7 +86,7 @@ class Line:
         self._parts = parse(url)
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
-        self._rows: tuple[deque[_Turn], ...] = tuple(deque() for _ in Row)
+        self._rows: tuple[deque[Turn], ...] = tuple(deque() for _ in Row)
         self._writes = 0
         self._turns = itertools.count(1)
         self._latest: dict[Port, int] = {}
@@ -105,7 +107,7 @@ class Line:
 
         Raises AddressError if it can't share the line with those that are on it.
         """
-        if not self.ports:
+        if not self.ports and not self.wire.listeners:
             self.wire = Wire(port.name)
         parts = parse(self.url, port.protocol.serial)
         for other in self.ports:
@@ -169,10 +171,11 @@ class Line:
         """Close a connection, whoever uses it."""
         if connection is self._connection:
             self._connection = None
-            # whoever still waits there, in an exchanger that doesn't tell of the end, holds up nobody
-            self.era += 1
-            self.release()
+        holder = self._holder
         await connection.close()
+        if holder is not None:
+            # an exchanger that doesn't tell of the end, and whoever waits in it, hold up nobody
+            self.release(holder)
 
     def forget_beginning(self) -> None:
         """Forget the beginning of a message: for whoever gets an instrument into step."""
@@ -188,55 +191,73 @@ class Line:
 
     # Turns
 
-    async def take(self, port: Port, row: Row, *, first: bool = False) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has the turn."""
+        return self._holder is not None
+
+    def seize(self, port: Port) -> Turn | None:
+        """Take the turn if nobody has it; whoever gets it has to `release` it."""
+        if self._holder is not None:
+            return None
+        self._holder = turn = Turn(port)
+        return turn
+
+    async def take(self, port: Port, row: Row, *, first: bool = False) -> Turn:
         """Wait for the turn; whoever gets it has to `release` it.
 
-        Raises PortBusy after the queue's time limit, and what `fail` was given meanwhile.
+        Raises PortBusy after the queue's time limit, LinkDown if the connection is cut at that moment, and what
+        `fail` was given meanwhile. Who mends waits without a limit: all exchanges before it are bounded.
         """
-        if not self.busy and row is Row.FENCE:
-            self.busy = True
-            return
-        turn = _Turn(asyncio.get_running_loop().create_future(), port)
+        if row is Row.FENCE and (seized := self.seize(port)) is not None:
+            return seized
+        turn = Turn(port)
+        turn.given = asyncio.get_running_loop().create_future()
         if first:
             self._rows[row].appendleft(turn)
         else:
             self._rows[row].append(turn)
-        timer = turn.given.get_loop().call_later(port.protocol.queue_timeout, _give_up, turn.given)
+        timer = None
+        if row is not Row.FENCE:
+            timer = turn.given.get_loop().call_later(port.protocol.queue_timeout, _give_up, turn.given)
         try:
             await turn.given
         except asyncio.CancelledError:
-            if turn.given.done() and not turn.given.cancelled() and turn.given.exception() is None:
-                self.release()
+            self.release(turn)
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+        if self._holder is not turn:
+            raise LinkDown(f"the connection to {self.url} was cut")
+        return turn
 
     @contextlib.asynccontextmanager
     async def mending(self, port: Port) -> AsyncIterator[None]:
         """Have the turn for what gets an instrument into step."""
-        await self.take(port, Row.FENCE)
-        era = self.era
+        turn = await self.take(port, Row.FENCE)
         try:
             yield
         finally:
-            if era == self.era:
-                self.release()
+            self.release(turn)
 
-    def release(self) -> None:
-        """Give the turn to the next."""
-        self.busy = False
-        self.pass_on()
+    def release(self, turn: Turn) -> None:
+        """Give the turn to the next, if it is still this one's."""
+        if self._holder is turn:
+            self._holder = None
+            self.pass_on()
 
     def pass_on(self) -> None:
         """Give the turn to the first whose instrument is in step; the others keep their places."""
-        if self.busy:
+        if self._holder is not None:
             return
         for row in self._order():
             turn = self._first(row)
             if turn is not None:
                 self._writes = self._writes + 1 if row is Row.WRITE else 0
-                self.busy = True
-                turn.given.set_result(None)
+                self._holder = turn
+                if turn.given is not None:
+                    turn.given.set_result(None)
                 return
 
     def _order(self) -> tuple[Row, ...]:
@@ -244,18 +265,18 @@ class Line:
             return (Row.FENCE, Row.WRITE, Row.READ)
         return (Row.FENCE, Row.READ, Row.WRITE)
 
-    def _first(self, number: Row) -> _Turn | None:
+    def _first(self, number: Row) -> Turn | None:
         """Take out of a row whoever is next; of several instruments, the one whose last turn is longest ago."""
         row = self._rows[number]
-        while row and row[0].given.done():
+        while row and _is_over(row[0]):
             row.popleft()
         if not row:
             return None
         if not self.is_shared:
             return row.popleft() if number is Row.FENCE or row[0].port.is_up else None
-        firsts: dict[Port, _Turn] = {}
+        firsts: dict[Port, Turn] = {}
         for turn in row:
-            if not turn.given.done() and (number is Row.FENCE or turn.port.is_up):
+            if not _is_over(turn) and (number is Row.FENCE or turn.port.is_up):
                 firsts.setdefault(turn.port, turn)
         if not firsts:
             return None
@@ -268,8 +289,12 @@ class Line:
         """Fail those of one port who wait in these rows."""
         for row in rows:
             for turn in self._rows[row]:
-                if turn.port is port and not turn.given.done():
+                if turn.port is port and turn.given is not None and not turn.given.done():
                     turn.given.set_exception(error)
+
+
+def _is_over(turn: Turn) -> bool:
+    return turn.given is None or turn.given.done()
 
 
 def _give_up(given: asyncio.Future[None]) -> None:

@@ -48,7 +48,7 @@ from .errors import (
     WriteCut,
 )
 from .exchanger import Exchanger
-from .line import Line, Row
+from .line import Line, Row, Turn
 from .protocol import Part, Protocol, Request
 from .wire import Wire
 
@@ -164,6 +164,7 @@ class Port:
         self.identity_question: bytes | None = None
         self.identity_reply: bytes | None = None
         self.silences = 0
+        self.writes = 0
         self.trouble = asyncio.Event()
         self._cause: LinkError | None = None
         self.line = Line(line) if isinstance(line, str) else line
@@ -216,7 +217,6 @@ class Port:
             await self._keeper.stop()
             self._keeper = None
         self.line.detach(self)
-        self.set_state(LinkState.DOWN, LinkDown(f"{self.name}: closed"))
 
     # Exchanges
 
@@ -227,6 +227,7 @@ class Port:
         *,
         urgent: bool = False,
         then: Callable[[list[str]], Sequence[Request]] | None = None,
+        only_after: int | None = None,
     ) -> list[str]:
         """Send each request in turn and return the answers to all of them.
 
@@ -235,16 +236,20 @@ class Port:
             label: what is read or written, for error messages.
             urgent: a write, which goes ahead of every waiting read.
             then: makes further requests out of the answers, to be sent in the same turn.
+            only_after: for a write that is repeated, how many writes there were at its failure; if there has been
+                another one, it isn't sent.
 
         Raises LinkError, ReplyError or TruncatedReply, and what ``then`` and the protocol's ``match`` raise.
         """
         line = self.line
-        at_once = self.state is LinkState.UP and not line.busy
-        line.busy = line.busy or at_once
-        if not at_once or not self._is_in_step():
-            await self._take_turn(label, urgent)
-        exchanger, era = self.exchanger, line.era
-        assert exchanger is not None
+        turn = line.seize(self) if self.state is LinkState.UP else None
+        if turn is None or not self._is_in_step(turn):
+            turn = await self._take_turn(label, urgent)
+        exchanger = self.exchanger
+        if exchanger is None or (only_after is not None and self.writes != only_after):
+            line.release(turn)
+            raise self._refusal(label, LinkDown("another write came first" if exchanger else "closed"))
+        self.writes += urgent
         answers: list[str] = []
         request = requests[0]
         began = time.perf_counter()
@@ -276,32 +281,35 @@ class Port:
             statistics.exchanges += 1
             line.spent += spent
             self.spent += spent
-            if era == line.era:
-                line.release()
+            line.release(turn)
         statistics.round_trips.append(spent)
         statistics.last_good = time.time()
         self.silences = 0
         return answers
 
-    async def repeated(self, exchange: Callable[[], Awaitable[T]], retries: int) -> T:
+    async def repeated(self, exchange: Callable[[int | None], Awaitable[T]], retries: int) -> T:
         """Make an exchange, and make it again if its reply is lost, cut or spoilt.
+
+        It gets None, and when it is made again, how many writes there have been: what was written since must not be
+        undone.
 
         Raises what ``exchange`` raises; its error is ``asked`` if any of the attempts was on the wire.
         """
         failure: LabiocError | None = None
+        writes: int | None = None
         while True:
             try:
-                return await exchange()
+                return await exchange(writes)
             except (LinkError, DeviceError) as error:
                 if failure is not None and not error.asked:
-                    if isinstance(error, LinkDown):
+                    if isinstance(error, LinkDown) and self.state is LinkState.DOWN:
                         error.asked = True
                         raise
                     raise failure from None
                 spoilt = isinstance(error, (ReplyTimeout, TruncatedReply, ReplyError))
                 if not (retries and spoilt and error.asked):
                     raise
-                failure = error
+                failure, writes = error, self.writes
             retries -= 1
             self.statistics.retries += 1
 
@@ -374,24 +382,20 @@ class Port:
         if stray and not (self.line.is_shared and self.protocol.match is not None):
             raise ReplyError(f"{stray} bytes more than the answer")
 
-    async def _take_turn(self, label: Callable[[], str], urgent: bool) -> None:
+    async def _take_turn(self, label: Callable[[], str], urgent: bool) -> Turn:
         line = self.line
         row = Row.WRITE if urgent else Row.READ
         again = False
         deadline = time.perf_counter() + self.protocol.queue_timeout
         while True:
-            if time.perf_counter() > deadline:
-                limit = self.protocol.queue_timeout
-                busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {limit:g} s")
-                self.count(busy)
-                raise busy
-            if self.state is LinkState.UP and not line.busy:
-                line.busy = True
-            else:
+            turn = line.seize(self) if self.state is LinkState.UP else None
+            if turn is None:
                 if self.error is not None and (self.state is LinkState.DOWN or not urgent):
                     raise self._refusal(label, self.error)
                 try:
-                    await line.take(self, row, first=again)
+                    if time.perf_counter() > deadline:
+                        raise PortBusy
+                    turn = await line.take(self, row, first=again)
                 except PortBusy:
                     limit = self.protocol.queue_timeout
                     busy = PortBusy(f"{self.name}: {label()}: no turn on the port within {limit:g} s")
@@ -399,19 +403,15 @@ class Port:
                     raise busy from None
                 except LabiocError as error:
                     raise self._refusal(label, error) from None
-                if self.state is not LinkState.UP:
-                    # whoever had the turn before distrusts what it got: the fence comes first
-                    line.release()
-                    again = True
-                    continue
-            if self._is_in_step():
-                return
+            if self.state is LinkState.UP and self._is_in_step(turn):
+                return turn
+            # also if whoever had the turn before distrusts what it got: the fence comes first
+            line.release(turn)
             again = True
 
-    def _is_in_step(self) -> bool:
+    def _is_in_step(self, turn: Turn) -> bool:
         """Tell whoever has the turn whether it may go on the wire; if not, it has the turn no more."""
-        assert self.exchanger is not None
-        stray = self.exchanger.resynchronise()
+        stray = 0 if self.exchanger is None else self.exchanger.resynchronise()
         if not stray:
             return True
         self.log.debug("%s: %d bytes came that nobody had asked for", self.name, stray)
@@ -419,7 +419,7 @@ class Port:
         if self.line.is_shared and self.protocol.match is not None:
             return True  # another instrument's, most likely; it will not be taken for ours
         self._suspect(None)
-        self.line.release()
+        self.line.release(turn)
         return False
 
     def _refusal(self, label: Callable[[], str], error: LabiocError) -> LabiocError:

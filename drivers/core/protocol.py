@@ -136,6 +136,10 @@ class Protocol:
         """Tell from the answer to a command whether it was accepted. Raises ValueError if it tells neither."""
         return self.accepted is None or self.accepted(answer)
 
+    def asks_for_power(self, question: str) -> bool:
+        """Tell whether this is the question for a power cycle."""
+        return self.power_on is not None and self.power_on[0] == question
+
     def tells_power_off(self, question: str, answer: str) -> bool:
         """Tell whether the answer to some question says that the instrument has been without power.
 
