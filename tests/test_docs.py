@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from tests.ca import Client
 
+from labioc.devices.core.table import describe, markdown
+from labioc.iocs.core.instrument import bundled_names, find_instrument
 from labioc.sim.lakeshore336 import LakeShore336
 
 ROOT = Path(__file__).parents[1]
@@ -314,3 +316,12 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
         if not target.startswith(("http:", "https:")):
             assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_the_page_of_an_instrument_has_the_table_of_its_pvs(name: str) -> None:
+    instrument = find_instrument(name)
+    driver = instrument.driver("tcp://localhost:1", address=instrument.address)
+    table = "\n".join(markdown(describe(instrument.device("", driver=driver))))
+    page = (ROOT / "docs" / "instruments" / f"{name}.md").read_text()
+    assert table in page, f"labioc describe {name} --markdown prints the table that belongs there"

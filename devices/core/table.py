@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .mapping import Device, Entry
 from .pv import PV
@@ -17,6 +17,16 @@ def describe(device: Device) -> list[tuple[str, ...]]:
     # the device's own: what labioc says of the link and of refused puts
     rows += [_row(pv, "read", "") for name, pv in device.pvdb.items() if name not in known]
     return rows
+
+
+def markdown(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table in Markdown: the instrument's own PVs, without those that all devices have."""
+    lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
+    for *cells, wire in rows:
+        if wire:
+            shown = [cell.replace("|", ", ") for cell in cells]
+            lines.append(f"| {' | '.join(shown)} | `{wire}` |")
+    return lines
 
 
 def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:

@@ -110,14 +110,21 @@ class LineFramer(_Buffered):
         terminator: the bytes that end a message, or several possibilities.
         max_message: the longest message in bytes, without its terminator.
         quiet: the longest silence within a message, seconds; after it the message is cut.
+        skip_empty: whether messages without a byte are dropped.
 
     Raises DefinitionError if one terminator stands within another, but for what is another and one byte more.
     """
 
     def __init__(
-        self, terminator: bytes | Sequence[bytes], max_message: int = MAX_MESSAGE, *, quiet: float = 0.0
+        self,
+        terminator: bytes | Sequence[bytes],
+        max_message: int = MAX_MESSAGE,
+        *,
+        quiet: float = 0.0,
+        skip_empty: bool = False,
     ) -> None:
         super().__init__(max_message, quiet)
+        self._skip_empty = skip_empty
         several = (terminator,) if isinstance(terminator, bytes) else terminator
         self._terminators = sorted(several, key=len, reverse=True)
         if not several or not all(several):
@@ -164,7 +171,8 @@ class LineFramer(_Buffered):
             size, end = found.span()
             if size > self._max:
                 raise self._too_long(size)
-            messages.append(bytes(buffer[:size]))
+            if size or not self._skip_empty:
+                messages.append(bytes(buffer[:size]))
             self._at = 0
             self._ended = end == len(buffer) and found[0] in self._growing
             del buffer[: size if self._ended else end]
@@ -208,12 +216,18 @@ class BlockFramer(LineFramer):
         terminator: the bytes that end a message, or several possibilities.
         max_message: the longest message in bytes, blocks and their headers included.
         quiet: the longest silence within a message, and the end of an indefinite block, seconds.
+        skip_empty: whether messages without a byte are dropped.
     """
 
     def __init__(
-        self, terminator: bytes | Sequence[bytes], max_message: int = MAX_MESSAGE, *, quiet: float = 0.0
+        self,
+        terminator: bytes | Sequence[bytes],
+        max_message: int = MAX_MESSAGE,
+        *,
+        quiet: float = 0.0,
+        skip_empty: bool = False,
     ) -> None:
-        super().__init__(terminator, max_message, quiet=quiet)
+        super().__init__(terminator, max_message, quiet=quiet, skip_empty=skip_empty)
         self._stop = re.compile(rb"(?<![^,; ])#|" + self._end.pattern)
         self._indefinite = False
 

@@ -296,8 +296,9 @@ class Keeper:
                 raise ReplyTimeout(f"no reply to anything ({port.url})")
             return
         gap = protocol.gap(port.line.scheme)
-        if gap:
-            await asyncio.sleep(gap)
+        pause = max(gap, port.line.quiet_until - time.perf_counter())
+        if pause > 0:
+            await asyncio.sleep(pause)
         deadline = time.perf_counter() + self._fence.timeout
         strange: bytes | None = None
         why = ""

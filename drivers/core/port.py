@@ -346,8 +346,9 @@ class Port:
 
         Raises TimeoutError, ValueError for another number of answers, and what the exchanger raises.
         """
-        if self._gap:
-            await asyncio.sleep(max(0.0, self.line.quiet_until - time.perf_counter()))
+        pause = self.line.quiet_until - time.perf_counter()
+        if pause > 0:
+            await asyncio.sleep(pause)
         await exchanger.send(request.payload)
         answers: list[str] = []
         if request.answers:
@@ -356,8 +357,9 @@ class Port:
                 answers = await self._answers(exchanger, request)
             finally:
                 self.asking = ""
-        if self._gap:
-            self.line.quiet_until = time.perf_counter() + self._gap
+        gap = self._gap if request.answers else max(self._gap, self.protocol.command_gap)
+        if gap:
+            self.line.quiet_until = time.perf_counter() + gap
         return answers
 
     async def _answers(self, exchanger: Exchanger, request: Request) -> list[str]:

@@ -61,6 +61,7 @@ class Protocol:
         serial: the settings of the instrument's serial line, for what a URL does not say.
         gaps: the silence that the instrument wants between two exchanges, seconds, by scheme of the link; "" is
             for every other scheme.
+        command_gap: the silence that it wants after a message without a reply, seconds, if that is longer.
         confirm: a question asked after each command, and a function that tells from its answer whether the
             command was accepted. It is also asked once at connect, to clear what came before.
         accepted: for an instrument that answers commands, a function that tells from the answer whether the command
@@ -85,6 +86,7 @@ class Protocol:
     max_joined: int = 8
     serial: Mapping[str, int | str] = field(default_factory=dict)
     gaps: Mapping[str, float] = field(default_factory=dict)
+    command_gap: float = 0.0
     confirm: tuple[str, Callable[[str], bool]] | None = None
     accepted: Callable[[str], bool] | None = None
     match: Callable[[str, str], str | None] | None = None
@@ -191,6 +193,7 @@ class Lines(Protocol):
         silence: the longest silence within a reply, seconds, after which it counts as cut off; 0: only ``timeout``
             bounds it.
         checksum: what stands before the terminator, in both directions.
+        skip_empty: whether empty lines are dropped: no answer is one, and the instrument or a gateway sends them.
         blocks: whether replies hold IEEE 488.2 blocks, whose data may look like a terminator.
         max_message: the longest reply, bytes.
         Others: see `Protocol`.
@@ -200,6 +203,7 @@ class Lines(Protocol):
     send_eol: str | None = None
     silence: float = 0.0
     checksum: Checksum | None = None
+    skip_empty: bool = False
     blocks: bool = False
     max_message: int = MAX_MESSAGE
 
@@ -220,13 +224,13 @@ class Lines(Protocol):
     @property
     def cut(self) -> object:
         """What tells how messages are cut."""
-        return self._ends, self.silence, self.blocks, self.max_message
+        return self._ends, self.silence, self.skip_empty, self.blocks, self.max_message
 
     def framer(self) -> Framer:
         """Return a framer for what the instrument sends."""
         ends = [end.encode(self.encoding) for end in self._ends]
         kind = BlockFramer if self.blocks else LineFramer
-        return kind(ends, self.max_message, quiet=self.silence)
+        return kind(ends, self.max_message, quiet=self.silence, skip_empty=self.skip_empty)
 
     def packed(self, text: str) -> bytes:
         """Return the line that says ``text``, with checksum and terminator."""

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from labioc.devices.core import Alarm
-from labioc.devices.core.table import HEADINGS, describe
+from labioc.devices.core.table import HEADINGS, describe, markdown
 from labioc.drivers.core.errors import LabiocError
 from labioc.drivers.core.links import check_present
 from labioc.drivers.core.recording import record
@@ -36,8 +36,10 @@ def main(instrument: Instrument | None = None) -> None:
         instrument: run this one, as ``labioc run`` does; for ``python -m`` on the module of an IOC.
     """
     words = sys.argv[1:] if instrument is None else ["run", instrument.name, *sys.argv[1:]]
+    words, *others = _split_at_plus(words) if words[:1] == ["run"] else [words]
     args = _parser().parse_args(words)
     args.found = instrument
+    args.others = [_other_parser().parse_args(other) for other in others]
     _log_to_stderr(getattr(args, "verbose", 0), getattr(args, "quiet", False))
     try:
         args.command(args)
@@ -56,6 +58,23 @@ def main(instrument: Instrument | None = None) -> None:
     sys.exit(0)
 
 
+def _split_at_plus(words: Sequence[str]) -> list[list[str]]:
+    """Return what stands between the words "+"."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == "+":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def _other_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="labioc run ... +", allow_abbrev=False)
+    _add_instrument(parser)
+    return parser
+
+
 def _parser() -> argparse.ArgumentParser:
     version = f"labioc {metadata.version('labioc')}"
     parser = argparse.ArgumentParser(
@@ -64,45 +83,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="serve an instrument as PVs", allow_abbrev=False)
+    run = commands.add_parser(
+        "run",
+        help="serve an instrument as PVs; several on one line: run NAME ... + NAME ...",
+        allow_abbrev=False,
+    )
     run.set_defaults(command=_run)
-    run.add_argument("instrument", help="its name, as in labioc list")
+    _add_instrument(run)
     where = run.add_mutually_exclusive_group()
     where.add_argument(
         "--connect", metavar="URL", help="tcp://host:port or serial:///dev/ttyUSB0?baudrate=9600"
     )
     where.add_argument(
         "--simulate", action="store_true", help="start the bundled simulator and connect to it"
-    )
-    run.add_argument(
-        "--prefix", help="what stands before the PV names (default: the instrument's name and a colon)"
-    )
-    run.add_argument("--name", help="what logs and errors call it (default: the instrument's name)")
-    run.add_argument("--variant", default="", help="the variant of the instrument, such as an option card")
-    run.add_argument(
-        "--address", default="", help="its address, where several instruments can be on its line"
-    )
-    run.add_argument(
-        "--retry-every",
-        type=float,
-        metavar="SECONDS",
-        help="the longest time between two attempts to connect (default: 1.5)",
-    )
-    run.add_argument(
-        "--raw", action="store_true", help="let clients send to it what they like, by the PV LINK:CMD"
-    )
-    run.add_argument(
-        "--macro", action="append", default=[], metavar="NAME=TEXT", help="a macro of the prefix"
-    )
-    run.add_argument(
-        "--alarm",
-        action="append",
-        default=[],
-        metavar="PV=high:80,hihi:95",
-        help="alarm limits of a reading: lolo, low, high, hihi, hysteresis",
-    )
-    run.add_argument(
-        "--limit", action="append", default=[], metavar="PV=LOW:HIGH", help="narrow the limits of a setpoint"
     )
     run.add_argument(
         "--interfaces",
@@ -132,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("instrument", help="its name, as in labioc list")
     describe.add_argument("--prefix", default="", help="what stands before the PV names")
     describe.add_argument("--variant", default="", help="the variant of the instrument")
+    describe.add_argument("--markdown", action="store_true", help="as a table in Markdown")
 
     demo = commands.add_parser(
         "demo", help="a simulated temperature controller and its IOC, to play with", allow_abbrev=False
@@ -156,6 +150,41 @@ def _parser() -> argparse.ArgumentParser:
         )
         client.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
     return parser
+
+
+def _add_instrument(parser: argparse.ArgumentParser) -> None:
+    """Add what is said of each instrument, but for where it is."""
+    parser.add_argument("instrument", help="its name, as in labioc list")
+    parser.add_argument(
+        "--prefix", help="what stands before the PV names (default: the instrument's name and a colon)"
+    )
+    parser.add_argument("--name", help="what logs and errors call it (default: the instrument's name)")
+    parser.add_argument("--variant", default="", help="the variant of the instrument, such as an option card")
+    parser.add_argument(
+        "--address", default="", help="its address, where several instruments can be on its line"
+    )
+    parser.add_argument(
+        "--retry-every",
+        type=float,
+        metavar="SECONDS",
+        help="the longest time between two attempts to connect (default: 0.4; on a line with others 30)",
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="let clients send to it what they like, by the PV LINK:CMD"
+    )
+    parser.add_argument(
+        "--macro", action="append", default=[], metavar="NAME=TEXT", help="a macro of the prefix"
+    )
+    parser.add_argument(
+        "--alarm",
+        action="append",
+        default=[],
+        metavar="PV=high:80,hihi:95",
+        help="alarm limits of a reading: lolo, low, high, hihi, hysteresis",
+    )
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="PV=LOW:HIGH", help="narrow the limits of a setpoint"
+    )
 
 
 def _interfaces() -> list[str]:
@@ -189,21 +218,9 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
             simulator = make_simulator(instrument, args.variant)
             set_faults(simulator, args.fault)
             url = await stack.enter_async_context(simulator.serve(f"tcp://{LOOPBACK}:0"))
-        config = InstrumentConfig(
-            instrument=instrument,
-            url=url,
-            prefix=args.prefix if args.prefix is not None else f"{instrument.name.upper()}:",
-            name=args.name or instrument.name,
-            variant=args.variant,
-            macros=dict(_pair(text, "NAME=TEXT") for text in args.macro),
-            limits=dict(_limit(text) for text in args.limit),
-            alarms=dict(_alarm(text) for text in args.alarm),
-            simulated=args.simulate,
-            address=args.address,
-            retry_every=args.retry_every,
-            raw=args.raw,
-        )
-        host = Host([config], interfaces=args.interfaces)
+        kinds = [(args, instrument), *((other, find_instrument(other.instrument)) for other in args.others)]
+        configs = [_config(said, kind, url, args.simulate) for said, kind in kinds]
+        host = Host(configs, interfaces=args.interfaces)
         check_present(url)
         await stack.enter_async_context(control_socket(host, simulator))
         if args.record is not None:
@@ -214,6 +231,23 @@ async def _serve(args: argparse.Namespace, instrument: Instrument) -> None:
         if args.list_pvs:
             print("\n".join(host.pvs), flush=True)
         await host.wait(stop)
+
+
+def _config(args: argparse.Namespace, instrument: Instrument, url: str, simulated: bool) -> InstrumentConfig:
+    return InstrumentConfig(
+        instrument=instrument,
+        url=url,
+        prefix=args.prefix if args.prefix is not None else f"{instrument.name.upper()}:",
+        name=args.name or instrument.name,
+        variant=args.variant,
+        macros=dict(_pair(text, "NAME=TEXT") for text in args.macro),
+        limits=dict(_limit(text) for text in args.limit),
+        alarms=dict(_alarm(text) for text in args.alarm),
+        simulated=simulated,
+        address=args.address or (instrument.address if simulated else ""),
+        retry_every=args.retry_every,
+        raw=args.raw,
+    )
 
 
 async def _entered(stack: contextlib.AsyncExitStack, host: Host, stop: asyncio.Event) -> bool:
@@ -290,11 +324,13 @@ def _list(args: argparse.Namespace) -> None:
 
 def _describe(args: argparse.Namespace) -> None:
     instrument = find_instrument(args.instrument)
-    address = "ADDRESS" if instrument.driver.is_addressed() else ""
-    driver = instrument.driver("tcp://localhost:1", variant=args.variant, address=address)
-    device = instrument.device(args.prefix, driver=driver)
+    driver = instrument.driver("tcp://localhost:1", variant=args.variant, address=instrument.address)
+    rows = describe(instrument.device(args.prefix, driver=driver))
+    if args.markdown:
+        print("\n".join(markdown(rows)))
+        return
     print(f"{instrument.title}\n")
-    _print_table(HEADINGS, describe(device))
+    _print_table(HEADINGS, rows)
 
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -32,6 +32,7 @@ class Instrument:
         device: its PVs.
         simulator: makes a simulator of it, for a variant ("" for the plain one).
         example: a URL for help texts.
+        address: for an instrument that has one on its line, that of the simulated one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Instrument:
     device: type[Device]
     simulator: Callable[[str], Simulator]
     example: str
+    address: str = ""
 
     @property
     def title(self) -> str:
