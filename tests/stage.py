@@ -52,6 +52,11 @@ class StageDevice(Device):
 
     target = pv(Stage.target, name="TARGET", settled=Settled(Stage.moving == False, timeout=20))  # noqa: E712
     hasty = pv(Stage.target, name="HASTY", settled=Settled(Stage.moving == False, timeout=0.05))  # noqa: E712
+    guarded = pv(
+        Stage.target,
+        name="GUARDED",
+        settled=Settled(Stage.moving == False, timeout=20, every=0.01, fails=Stage.mode == Mode.SCAN),  # noqa: E712
+    )
     moving = pv(Stage.moving, name="MOVING", scan=None)
     stop = pv(Stage.stop, name="STOP", stops=Stage.target)
     speed = pv(Stage.speed, name="SPEED", clamp=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.ca import Client
 
+from labioc.iocs.core.client import _text as client_text
+
 PATIENCE = 30.0
 LABIOC = (sys.executable, "-m", "labioc.iocs.core")
 
@@ -62,7 +64,7 @@ async def line_of(stream: asyncio.StreamReader | None, beginning: str) -> str:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("run", "lakeshore9", "--simulate"), "unknown instrument 'lakeshore9'; there are: lakeshore336"),
+        (("run", "lakeshore9", "--simulate"), "unknown instrument 'lakeshore9'; there are: "),
         (("sim", "lakeshore9"), "unknown instrument 'lakeshore9'"),
         (("run", "lakeshore336"), "Give --connect"),
         (("run", "lakeshore336", "--connect", "10.0.0.1:7777"), "expected a URL like tcp://host:port"),
@@ -195,6 +197,20 @@ async def test_get_put_and_monitor(ca_environment: dict[str, str]) -> None:
         assert status == 2
         assert "no server answers" in err
         assert ioc.returncode is None
+
+
+@pytest.mark.parametrize(
+    ("value", "precision", "shown"),
+    [
+        (1013.0, 3, "1013.000"),
+        (0.0, 3, "0.000"),
+        (0.0123, 3, "0.012"),
+        (1.234e-8, 3, "1.234e-08"),
+        (7, None, "7"),
+    ],
+)
+def test_a_small_number_is_not_shown_as_none(value: float, precision: int | None, shown: str) -> None:
+    assert client_text(value, precision, ()) == shown
 
 
 async def test_the_demo_prints_commands_that_work() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from labioc.devices.core.table import describe
-from labioc.drivers.core import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
-from labioc.drivers.core.bound import BoundReadback, BoundSetpoint
-from labioc.drivers.core.errors import RefusedError
+from labioc.drivers.core import Bool, Enum, Fields, Flags, Float, Integer, Rewritten, Text, ValueType
+from labioc.drivers.core.bound import BoundReadback
+from labioc.drivers.core.driven import BoundSetpoint
+from labioc.drivers.core.errors import LimitError, RefusedError
 from labioc.iocs.core.instrument import bundled_names, find_instrument
 
 PATIENCE = 20.0
@@ -48,6 +49,8 @@ def others(value_type: ValueType[Any], now: Any) -> Iterator[Any]:
                 for name, field in value_type.fields.items()
                 for other in others(field, getattr(now, name))
             )
+        case Rewritten():
+            yield from others(value_type.value, now)
         case Bool():
             yield not now
         case Enum():
@@ -58,7 +61,8 @@ def others(value_type: ValueType[Any], now: Any) -> Iterator[Any]:
             yield from (n for n in range(int(low), int(high) + 1) if n != now)
         case Float():
             near = () if now is None or not math.isfinite(now) else (now + 1, now - 1, now / 2)
-            yield from (float(x) for x in (*near, low + (high - low) / 3) if low <= x <= high and x != now)
+            far = (low + (high - low) / 3, (now or 0) + (high - low) / 1000)
+            yield from (float(x) for x in (*near, *far) if low <= x <= high and x != now)
         case Text():
             yield "Other"
         case _:
@@ -80,13 +84,20 @@ async def test_every_parameter_is_read_over_tcp_and_over_a_serial_line(name: str
 async def test_every_parameter_does_what_it_says(name: str, prefix: str, spec: str) -> None:
     """Every setpoint is written and read back; every readback follows a change of the simulated world."""
     instrument = find_instrument(name)
-    changes = importlib.import_module(f"tests.worlds.{name}").CHANGES
-    keys = range(len(bound_of(instrument.driver("tcp://h:1", address=instrument.address), prefix, spec)))
+    world = importlib.import_module(f"tests.worlds.{name}")
+    changes, before = world.CHANGES, getattr(world, "BEFORE", {}).get(f"{prefix}{spec}")
+    variant, keys = "", range(0)
+    for variant in ("", *instrument.driver.protocol.variants):  # some parameters come with a variant only
+        driver = instrument.driver("tcp://h:1", variant=variant, address=instrument.address)
+        if keys := range(len(bound_of(driver, prefix, spec))):
+            break
     for index in keys:
-        simulator = instrument.simulator("")
+        simulator = instrument.simulator(variant)
         async with asyncio.timeout(PATIENCE), simulator.serve("tcp://127.0.0.1:0") as url:
-            async with instrument.driver.open(url, address=instrument.address) as driver:
+            async with instrument.driver.open(url, variant=variant, address=instrument.address) as driver:
                 bound = bound_of(driver, prefix, spec)[index]
+                if before is not None:  # other settings stand against it
+                    await before(driver, simulator, bound.block.key)
                 if isinstance(bound, BoundSetpoint):
                     await write_another_value(bound, simulator)
                 elif isinstance(bound, BoundReadback):
@@ -108,16 +119,17 @@ async def write_another_value(bound: BoundSetpoint[Any], simulator: Any) -> None
     for value in candidates:
         try:
             await bound.write(value)
-        except RefusedError:
-            continue
-        break
+        except (RefusedError, LimitError):
+            continue  # other settings stand against it
+        if not bound.asked or await bound.read() != now:
+            break  # else it is the same, to the resolution of the instrument
     else:
         if bound.asked:
             pytest.fail(f"{bound.label} took none of {candidates}")
     assert simulator.log
     if bound.asked:
         kept = await bound.read()
-        assert bound.value_type.agree(value, kept)
+        assert bound.agrees(value, kept)
         assert kept != now
 
 

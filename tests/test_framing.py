@@ -148,6 +148,14 @@ def test_both_reply_terminators_of_a_julabo() -> None:
 
 # Blocks in lines
 
+
+@pytest.mark.parametrize("cut", range(12))
+def test_empty_lines_are_dropped_where_none_is_an_answer(cut: int) -> None:
+    stream = b"\r\n1.5\r\n\n\r\n2\n"
+    framer = LineFramer((b"\r\n", b"\n"), skip_empty=True)
+    assert feed_cut(framer, stream, [cut]) == [b"1.5", b"2"]
+
+
 BLOCK = b"#210\n\r\n#15,;\x00\xff#\n"[: 4 + 10]
 
 
@@ -359,3 +367,17 @@ def test_silence_means_nothing_unless_it_is_told_to() -> None:
 def test_framers_that_cannot_be(make: Callable[[], Framer]) -> None:
     with pytest.raises(DefinitionError):
         make()
+
+
+# Large blocks
+
+
+@pytest.mark.parametrize("chunk", [1460, 65536])
+def test_a_megabyte_of_terminators_is_one_message(chunk: int) -> None:
+    block = b"#9001000000" + 500_000 * b"\r\n"
+    framer = BlockFramer((b"\n", b"\r\n"), max_message=1_000_011)
+    stream = block + b"\n" + b"next\n"
+    messages = [
+        message for at in range(0, len(stream), chunk) for message in framer.feed(stream[at : at + chunk])
+    ]
+    assert messages == [block, b"next"]

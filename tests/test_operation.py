@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.ca import Client, Libca, PutFailed, Reading
+from tests.ca import Client, Libca, PutFailed, Reading, until
 from tests.stage import COUNT, INSTRUMENT, Stage, StageSimulator
 
 from labioc.devices.core import Settled, pv
@@ -222,12 +222,36 @@ async def test_a_stop_or_a_newer_put_gets_through_and_ends_the_older_one(
     assert sim.target == (50.0 if name == "S:STOP" else 60.0)
 
 
+async def test_a_stop_right_behind_a_put_does_not_make_it_look_done(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    sim.faults.add("late=0.05 only=TGT?")
+    move = asyncio.create_task(client.put("S:TARGET", 50.0))
+    await until(lambda: sim.moving)
+    await client.put("S:STOP", 1)
+    with pytest.raises(PutFailed):
+        await move
+    assert "stop came before it was settled" in await message_of(client)
+
+
 async def test_a_move_that_takes_too_long_is_not_shown_as_done(
     host: Host, client: Client, sim: StageSimulator
 ) -> None:
     with pytest.raises(PutFailed):
         await client.put("S:HASTY", 50.0)
     assert "not settled within 0.05 s" in await message_of(client)
+
+
+async def test_a_move_that_will_not_arrive_fails_as_soon_as_that_is_known(
+    host: Host, client: Client, sim: StageSimulator
+) -> None:
+    move = asyncio.create_task(client.put("S:GUARDED", 50.0))
+    async with client.monitor("S:MOVING") as moving:
+        await moving.next(lambda reading: bool(reading.value == 1))
+        sim.mode = 2
+        with pytest.raises(PutFailed):
+            await move
+    assert "S:GUARDED: will not settle: mode is <Mode.SCAN: 2>" in await message_of(client)
 
 
 async def test_a_refused_put_leaves_the_move_alone(host: Host, client: Client, sim: StageSimulator) -> None:

@@ -401,6 +401,30 @@ async def test_a_reading_that_is_not_valid_leaves_the_last_good_value_and_its_ti
         assert (masked.temperature.value, masked.temperature.stamp) == (77.3, good)
 
 
+class Voltage(Float):
+    """A voltage, or OL."""
+
+    def decode(self, text: str) -> float:
+        if text == "OL":
+            raise ReadingInvalid("overload")
+        return super().decode(text)
+
+
+class Voltmeter(Driver):
+    protocol = Lines(eol="\n", identify=("*IDN?", "VOLT"))
+    voltage = Readback(Voltage("V"), ask="V?")
+
+
+async def test_a_text_that_says_that_there_is_no_reading_is_an_answer_like_any_other() -> None:
+    lines = [("V?", "1.5"), ("V?", "OL"), ("V?", "2.5")]
+    async with transcript(Voltmeter, lines, identity="VOLT") as meter:
+        assert await meter.voltage.read() == 1.5
+        with pytest.raises(ReadingInvalid, match="voltage: overload$"):
+            await meter.voltage.read()
+        assert (meter.voltage.value, meter.port.is_up) == (1.5, True)
+        assert await meter.voltage.read() == 2.5
+
+
 async def test_a_first_reading_that_is_not_valid_leaves_no_value() -> None:
     async with transcript(Masked, [("STAT?;TEMP?", "1;0.0")], identity="MASKED") as masked:
         with pytest.raises(ReadingInvalid):

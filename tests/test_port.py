@@ -271,6 +271,18 @@ async def test_the_silence_between_messages_depends_on_the_link(
     assert all(gap - 1.0 < slept <= gap for slept in waits)
 
 
+async def test_the_silence_after_a_command_is_longer(network: FakeNetwork, sleeps: list[float]) -> None:
+    paced = Lines(eol="\n", timeout=1.0, identify=("ID?", "FAKE,"), gaps={"": 2.0}, command_gap=7.0)
+    async with started(paced) as fake:
+        network.answer = lambda text: None if text == "SET" else echo(text)
+        await fake.tell("SET")
+        await fake.ask("A?")
+        await fake.ask("B?")
+    waits = [round(slept) for slept in sleeps if slept > 1.0]
+    # before the fence, SET, A?, B?
+    assert waits == [2, 2, 7, 2]
+
+
 # connecting
 
 

@@ -5,11 +5,13 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from tests.balance import BALANCE, ONLY_STREAM, STALE, Balance, BalanceSimulator
+from tests.bus import BusSimulator, Gauge
 from tests.ca import Client, PutFailed, until
 from tests.fakes import FakeNetwork
 from tests.test_bus import has, is_good
@@ -18,8 +20,13 @@ from tests.test_port import network as network
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.drivers.core import Channel, Channels, Driver, Float, Integer, Lines, Readback
+from labioc.drivers.core.checksums import SUM8
 from labioc.drivers.core.errors import DefinitionError, LinkDown, ReplyTimeout
+from labioc.drivers.core.line import Line
+from labioc.drivers.core.port import LinkState
 from labioc.iocs.core import Host, Instrument, InstrumentConfig
+
+SUM8_DECIMAL = replace(SUM8, form="decimal")
 
 
 @pytest.fixture
@@ -287,6 +294,26 @@ async def test_channels_and_addresses_stand_in_what_comes(network: FakeNetwork) 
     assert not gates.port.route(b"*G11 6")
     assert gates.gates["1+"].state.value == 5
     assert not gates.gates["1"].state.stamp
+
+
+class Alarming(Gauge):
+    """A gauge that tells of an alarm by itself."""
+
+    alarm = Readback(Integer(), unasked=r"{addr}:ALARM(\d)")
+
+
+async def test_one_that_joins_an_open_line_hears_what_comes_unasked() -> None:
+    sim = BusSimulator("001", "002")
+    async with sim.serve("tcp://127.0.0.1:0") as url:
+        line = Line(url)
+        async with Gauge.open(line, address="001") as first:
+            async with Alarming.open(line, address="002") as second:
+                coming = asyncio.create_task(second.alarm.read())
+                await until(lambda: bool(second.alarm.listeners))
+                sim.say(SUM8_DECIMAL.append(b"002:ALARM7") + b"\r")
+                assert await coming == 7
+                await until(lambda: first.port.state is LinkState.UP)
+                assert await first.setpoint.read() == 20.0
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -344,16 +344,16 @@ def _texts(value: Any, prec: int, states: Sequence[str] | None) -> list[str]:
     numbers = np.atleast_1d(value)
     if len(numbers) > MAX_TEXTS:
         raise ValueError(f"{len(numbers)} numbers are too many for text")
-    return [format_number(number, prec) for number in numbers.tolist()]
+    return [format_number(number, prec, numbers.itemsize) for number in numbers.tolist()]
 
 
-def format_number(number: float, prec: int) -> str:
-    """A number as the C IOC writes it into a DBR_STRING (cvtDoubleToString)."""
+def format_number(number: float, prec: int, size: int = 8) -> str:
+    """A number as the C IOC writes it into a DBR_STRING: cvtDoubleToString, or cvtFloatToString for one of 4 bytes."""
     if isinstance(number, int):
         return str(number)
     if prec > 8 or abs(number) > 1e16:
         prec = min(prec, 17)
-        return f"{number:{prec + 7}.{prec}e}"
+        return f"{number:{prec + (6 if size == 4 else 7)}.{prec}e}"
     if not abs(number) <= 1e7:
         return f"{number:.{min(prec, 3)}f}"
     # one digit more is cut off there, and then rounded half up

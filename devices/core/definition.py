@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from labioc.drivers.core import units
+from labioc.drivers.core.arrays import Array, frozen
 from labioc.drivers.core.errors import DefinitionError
 from labioc.drivers.core.parameters import Command, Condition, Parameter, Readback, Setpoint
+from labioc.drivers.core.procedure import Result
 from labioc.drivers.core.rewritten import Rewritten
-from labioc.drivers.core.values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
+from labioc.drivers.core.values import Bool, Enum, Fields, Flags, Float, Integer, Text, ValueType
 
 from ._caproto import MAX_STATES
 from ._pvgroup import pvproperty
@@ -23,6 +25,7 @@ from .records import (
     DoubleArrayPV,
     DoublePV,
     EnumPV,
+    FloatArrayPV,
     Integer64PV,
     IntegerArrayPV,
     IntegerPV,
@@ -30,6 +33,8 @@ from .records import (
     RecordInfo,
     StringPV,
 )
+
+Stopped = Setpoint[Any] | Command
 
 STRING_LENGTH = 39
 LONG_TEXT_LENGTH = 256
@@ -49,6 +54,11 @@ class Form:
     max_length: int = 1
     conversion: units.Conversion = units.SAME
 
+    def scaled(self, factor: float) -> Form:
+        """Return the form of a number in another unit of its PV, of which ``factor`` make one of the present one."""
+        conversion = units.Conversion(self.conversion.scale * factor, self.conversion.offset * factor)
+        return replace(self, to_pv=conversion.value, from_pv=conversion.back, conversion=conversion)
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -58,6 +68,8 @@ class Settled:
         when: a condition on a readback of the setpoint's channel.
         timeout: how long that may take, seconds.
         after: how long the instrument may take to begin, seconds: before, the condition isn't looked at.
+        every: the time between two looks at it, seconds.
+        fails: a condition that says that it will not get there, on a readback of the same channel.
 
     Raises DefinitionError if a time can't be.
     """
@@ -65,10 +77,20 @@ class Settled:
     when: Condition
     timeout: float
     after: float = 0.0
+    every: float = 0.2
+    fails: Condition | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.timeout < math.inf and 0 <= self.after < math.inf):
-            raise DefinitionError(f"settled within {self.timeout!r} s, after {self.after!r} s: that can't be")
+        if not (0 < self.timeout < math.inf and 0 <= self.after < math.inf and 0 < self.every < math.inf):
+            raise DefinitionError(
+                f"settled within {self.timeout!r} s, after {self.after!r} s, looked at every {self.every!r} s:"
+                " that can't be"
+            )
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """What is looked at, in this order."""
+        return [self.when] if self.fails is None else [self.fails, self.when]
 
 
 def _form(value_type: ValueType[Any], unit: str | None, where: str) -> Form:
@@ -117,16 +139,23 @@ def _array_form(value_type: Array, unit: str | None, where: str) -> Form:
     if isinstance(value_type.element, Integer):
         if unit is not None:
             raise DefinitionError(f"{where}: whole numbers don't convert")
-        return Form(IntegerArrayPV, rtyps, tuple, lambda array: tuple(array.tolist()), max_length=length)
+        return Form(IntegerArrayPV, rtyps, _same, _same, max_length=length)
+    record = FloatArrayPV if value_type.dtype.itemsize == 4 else DoubleArrayPV
     conversion = units.SAME if unit is None else units.conversion(value_type.unit, unit)
+    if conversion == units.SAME:
+        return Form(record, rtyps, _same, _same, max_length=length)
     return Form(
-        DoubleArrayPV,
+        record,
         rtyps,
-        lambda numbers: tuple(map(conversion.value, numbers)),
-        lambda array: tuple(map(conversion.back, array.tolist())),
+        lambda array: frozen(array * conversion.scale + conversion.offset),
+        conversion.back,
         max_length=length,
         conversion=conversion,
     )
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _fits_32_bits(limits: tuple[float, float]) -> bool:
@@ -163,7 +192,7 @@ class Definition:
         mdel: float,
         adel: float,
         settled: Settled | None,
-        stops: Setpoint[Any] | None,
+        stops: Stopped | Iterable[Stopped],
         doc: str,
     ) -> None:
         if not isinstance(spec, Parameter):
@@ -176,8 +205,10 @@ class Definition:
         self.scan = scan
         self.clamp = clamp
         self.settled = settled
-        self.stops = stops
+        self.stops = (stops,) if isinstance(stops, Parameter) else tuple(stops)
         self.form: Form | None = None
+        self.unit = ""
+        self.lowest: float | None = None
         if not name or any(c in name for c in " .{}"):
             raise DefinitionError(f"{where}: a PV name has no blanks, dots or braces")
         if scan is not None and not (isinstance(scan, (int, float)) and scan > 0):
@@ -185,18 +216,24 @@ class Definition:
         if not isinstance(precision, int) or precision < 0:
             raise DefinitionError(f"{where}: expected a number of decimals, got precision={precision!r}")
         if settled is not None and not (
-            isinstance(spec, Setpoint)
-            and settled.when.readback.owner is spec.owner
-            and (settled.when.readback.ask or settled.when.readback.inputs)
-        ):
-            raise DefinitionError(
-                f"{where}: settled= is for setpoints, and asks a readback of {spec.owner.__name__}"
+            isinstance(spec, Setpoint | Command)
+            and all(
+                seen.readback.owner is spec.owner and (seen.readback.ask or seen.readback.inputs)
+                for seen in settled.conditions
             )
-        if stops is not None and not (
-            isinstance(spec, Command) and isinstance(stops, Setpoint) and stops.owner is spec.owner
         ):
             raise DefinitionError(
-                f"{where}: stops= is for commands, and names a setpoint of {spec.owner.__name__}"
+                f"{where}: settled= is for setpoints and commands, and asks a readback of {spec.owner.__name__}"
+            )
+        if not all(
+            isinstance(spec, Setpoint | Command)
+            and isinstance(stopped, Setpoint | Command)
+            and stopped.owner is spec.owner
+            and stopped is not spec
+            for stopped in self.stops
+        ):
+            raise DefinitionError(
+                f"{where}: stops= is for commands and setpoints, and names others of {spec.owner.__name__}"
             )
         doc = doc or next(iter((spec.__doc__ or "").splitlines()), "").rstrip(".")
         if isinstance(spec, Readback):
@@ -220,9 +257,10 @@ class Definition:
             unknown = [repr(state) for state in severities if state not in self.form.members]
             if unknown:
                 raise DefinitionError(f"{where}: severities of {', '.join(unknown)}, which is no state of it")
-            text = unit if unit is not None else value_type.unit
+            text = self.unit = unit if unit is not None else value_type.unit
             limits = value_type.limits and tuple(sorted(map(self.form.conversion.value, value_type.limits)))
             shown = display or limits or (0.0, 0.0)
+            self.lowest = limits[0] if limits else None
             self.readback_info = RecordInfo(
                 self.form.rtyps[0],
                 desc=doc[:DESC_LENGTH],
@@ -263,8 +301,11 @@ class Definition:
     @property
     def names(self) -> list[str]:
         """The names of its PVs."""
-        has_readback = isinstance(self.spec, Setpoint) and self.spec.ask
-        return [self.name, f"{self.name}_RBV"] if has_readback else [self.name]
+        return [self.name, f"{self.name}_RBV"] if self._has_readback else [self.name]
+
+    @property
+    def _has_readback(self) -> bool:
+        return isinstance(self.spec, Setpoint) and bool(self.spec.ask or self.spec.inputs)
 
     def properties(self, attribute: str) -> dict[str, Any]:
         """Return caproto's properties for the PVs of this line, by attribute name."""
@@ -275,7 +316,7 @@ class Definition:
         if not isinstance(spec, Setpoint):
             return {attribute: _property(form.record, self.name, form.max_length, self.readback_info)}
         made = {attribute: _property(form.record, self.name, form.max_length, self.setpoint_info)}
-        if spec.ask:
+        if self._has_readback:
             readback = _property(form.record, f"{self.name}_RBV", form.max_length, self.readback_info)
             made[f"{attribute}_rbv"] = readback
         return made
@@ -284,7 +325,7 @@ class Definition:
 def _comes_by_itself(spec: Readback[Any]) -> bool:
     if spec.inputs:
         return all(map(_comes_by_itself, spec.inputs))
-    return bool(spec.unasked) and not spec.ask
+    return isinstance(spec, Result) or (bool(spec.unasked) and not spec.ask)
 
 
 def _scan(spec: Readback[Any], scan: float | None) -> str:
@@ -313,7 +354,7 @@ def pv(
     mdel: float = 0.0,
     adel: float = 0.0,
     settled: Settled | None = None,
-    stops: Setpoint[Any] | None = None,
+    stops: Stopped | Iterable[Stopped] = (),
     doc: str = "",
 ) -> Any:
     """Serve a parameter as a PV; a setpoint also as ``<name>_RBV``.
@@ -332,9 +373,10 @@ def pv(
         clamp: for a setpoint, take a put beyond DRVL or DRVH as that limit, as the ao record does; else it is refused.
         mdel: how far the value must move before monitors hear of it, in the PV's unit.
         adel: the same for archivers.
-        settled: for a setpoint, when a put is done, as in ``Settled(Stage.moving == False, timeout=60)``; without it
-            once it is written.
-        stops: for a command, the setpoint whose put it ends while that waits to be settled.
+        settled: for a setpoint or a command, when a put is done, as in ``Settled(Stage.moving == False, timeout=60)``;
+            without it once it is written.
+        stops: the setpoints and commands whose puts it ends while they wait to be settled. A command that isn't
+            settled itself goes ahead of what was put before it.
         doc: its description for clients, where the driver's does not do.
 
     Raises DefinitionError, UnitError.

@@ -194,6 +194,7 @@ class Field(Served):
                 raise PutRefused(f"{self.pvname} can't be {value!r}: {error}") from None
             if inspect.isawaitable(done):
                 await done
+            pv.on_changed()
         except Exception as error:
             pv.on_refused(error)
             raise

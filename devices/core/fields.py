@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from labioc.devices.core._caproto import DBE_ALARM, DBE_LOG, DBE_VALUE, AlarmSeverity
@@ -264,3 +265,10 @@ _default(ARRAYS, "MPST APST", "MENU", menu=("Always", "On Change"))
 _add(ARRAYS, "NELM", "ULONG", lambda pv: pv.max_length)
 _add(ARRAYS, "NORD", "ULONG", lambda pv: len(pv.value), span=lambda pv: (0, pv.max_length))
 _add(ARRAYS, "FTVL", "MENU", lambda pv: ELEMENT_TYPES.index(pv.element_type), menu=ELEMENT_TYPES)
+
+
+def changed_fields(pv: PV) -> dict[str, Any]:
+    """The fields that clients have set to something else than the device and the station say, with their values."""
+    before: Any = SimpleNamespace(info=pv.configured, configured=pv.configured)
+    settings = {name: spec.read for name, spec in FIELDS[pv.info.rtyp].items() if spec.write is not None}
+    return {name: value for name, read in settings.items() if (value := read(pv)) != read(before)}

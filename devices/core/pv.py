@@ -2,8 +2,9 @@
 
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -21,7 +22,7 @@ from labioc.devices.core._caproto import (
     ChannelType,
 )
 from labioc.devices.core.conversion import PutRefused
-from labioc.devices.core.field import Field
+from labioc.devices.core.field import Field, FieldSpec
 from labioc.devices.core.fields import FIELDS
 from labioc.devices.core.info import RecordInfo, scan_period, scan_text
 from labioc.devices.core.served import Served
@@ -35,8 +36,14 @@ class PV(Served):
         configured: its settings as the device and the station have them; clients may change some of `info`.
         putter: takes what a client puts; done when the instrument has it.
         reader: reads the value now, for PROC.
+        restorer: shows a value that was saved before a restart, without writing it to an instrument; None: the value
+            isn't worth saving, as somebody else knows it.
         on_refused: told why a put failed.
+        on_changed: told that a client has changed a field; a PutRefused of its goes to that client.
         on_rescan: told that SCAN has changed, or that the record was disabled or enabled, and whether to read at once.
+        own_fields: fields by name that it has beside those of its record type, or instead of them.
+        server_startup, server_scan, server_shutdown: what is to be done for it while it is served, under the names that
+            caproto's server looks for; there only if there is something to do.
         message: the text behind an alarm, AMSG.
         ackt: whether an alarm that has gone must still be acknowledged.
         acks: the highest severity that nobody has acknowledged.
@@ -50,8 +57,14 @@ class PV(Served):
     info: RecordInfo
     putter: Callable[[Any], Awaitable[None]] | None = None
     reader: Callable[[], Awaitable[None]] | None = None
+    restorer: Callable[[Any], None] | None = None
     on_refused: Callable[[Exception], None] = staticmethod(lambda error: None)
+    on_changed: Callable[[], None] = staticmethod(lambda: None)
     on_rescan: Callable[[bool], None] | None = None
+    own_fields: Mapping[str, FieldSpec] = MappingProxyType({})
+    server_startup: Callable[[Any], Awaitable[None]]
+    server_scan: Callable[[Any], Awaitable[None]]
+    server_shutdown: Callable[[Any], Awaitable[None]]
     message = ""
     ackt = True
     acks: AlarmSeverity = AlarmSeverity.NO_ALARM
@@ -158,7 +171,8 @@ class PV(Served):
             self._fields = WeakValueDictionary()
         made = self._fields.get(name)
         if made is None:
-            made = self._fields[name] = Field(self, name, FIELDS[self.info.rtyp][name])
+            spec = self.own_fields.get(name) or FIELDS[self.info.rtyp][name]
+            made = self._fields[name] = Field(self, name, spec)
         return made
 
     def configure(self, **changes: Any) -> None:
@@ -195,6 +209,10 @@ class PV(Served):
             self.send_event(mask)
         if self._fields:
             self.follow_fields(severity_changed)
+
+    def reset_stamp(self) -> None:
+        """Let the next time stamp be an earlier one: that of a value from before a restart, which nobody has seen."""
+        self._seconds = self._nanoseconds = 0
 
     def fail(
         self,
@@ -277,6 +295,15 @@ class PV(Served):
             await self.reader()
         elif self.putter is not None and not self._udf:
             await self._put(self.value)
+
+    def restore(self, data: Any) -> None:
+        """Show what was saved before a restart: byte strings, or numbers as an array.
+
+        Raises PutRefused if it doesn't fit, or if this PV has no value to restore.
+        """
+        if self.restorer is None:
+            raise PutRefused(f"{self.pvname} takes its value from elsewhere")
+        self.restorer(self._from_client(data))
 
     async def write(self, value: Any, *, timestamp: float | None = None) -> None:
         """caproto's name for `post`."""

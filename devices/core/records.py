@@ -25,7 +25,15 @@ from labioc.devices.core._caproto import (
     ChannelType,
     to_latin1,
 )
-from labioc.devices.core.conversion import PutRefused, as_index, as_integer, as_number, as_numbers, as_text
+from labioc.devices.core.conversion import (
+    PutRefused,
+    are_strings,
+    as_index,
+    as_integer,
+    as_number,
+    as_numbers,
+    as_text,
+)
 from labioc.devices.core.field import Metadata
 from labioc.devices.core.fields import BINARY, MULTI
 from labioc.devices.core.info import Alarm, RecordInfo
@@ -36,9 +44,11 @@ __all__ = [
     "Alarm",
     "AlarmSeverity",
     "AlarmStatus",
+    "CharArrayPV",
     "DoubleArrayPV",
     "DoublePV",
     "EnumPV",
+    "FloatArrayPV",
     "Integer64PV",
     "IntegerArrayPV",
     "IntegerPV",
@@ -226,7 +236,7 @@ class LongTextPV(StringPV):
 
 
 class _ArrayPV(PV):
-    """waveform: up to `max_length` numbers, held as a read-only array of our own."""
+    """waveform: up to `max_length` numbers, held as a read-only array that nobody else writes to."""
 
     dtype: ClassVar[Any]
 
@@ -237,17 +247,20 @@ class _ArrayPV(PV):
     initial = None
 
     def _accept(self, value: Any) -> Any:
-        array = np.array(value)
+        array = np.asarray(value)
         if array.ndim != 1 or array.dtype.kind not in "iufb":
             raise TypeError(f"{self.pvname} takes a sequence of numbers")
         if len(array) > self._max_length:
             raise ValueError(f"{self.pvname} holds {self._max_length} elements, not {len(array)}")
         array = self._as_dtype(array)
-        array.flags.writeable = False
+        if array.flags.writeable:
+            if array is value or not array.flags.owndata:
+                array = array.copy()  # whoever gave it may go on with it
+            array.flags.writeable = False
         return array
 
     def _as_dtype(self, array: Any) -> Any:
-        return array.astype(self.dtype)
+        return array.astype(self.dtype, copy=False)
 
     def _changes(self, value: Any) -> int:
         return DBE_VALUE | DBE_LOG
@@ -270,6 +283,14 @@ class DoubleArrayPV(_ArrayPV):
     dtype = np.float64
 
 
+class FloatArrayPV(_ArrayPV):
+    """A waveform of four-byte floats."""
+
+    data_type = ChannelType.FLOAT
+    element_type = "FLOAT"
+    dtype = np.float32
+
+
 class IntegerArrayPV(_ArrayPV):
     """A waveform of 32-bit integers."""
 
@@ -286,11 +307,32 @@ class IntegerArrayPV(_ArrayPV):
         return np.trunc(numbers)
 
     def _as_dtype(self, array: Any) -> Any:
-        whole = array.astype(np.int32) if array.size == 0 else None
-        if whole is None:
-            if not (
-                array.min() >= INT32.start and array.max() < INT32.stop and (array == np.floor(array)).all()
-            ):
+        if array.size and array.dtype != self.dtype:
+            is_whole = array.dtype.kind != "f" or (array == np.floor(array)).all()
+            if not (is_whole and array.min() >= INT32.start and array.max() < INT32.stop):
                 raise ValueError(f"{self.pvname} takes 32-bit integers")
-            whole = array.astype(np.int32)
-        return whole
+        return array.astype(self.dtype, copy=False)
+
+
+class CharArrayPV(_ArrayPV):
+    """A waveform of characters that holds a text: up to `max_length` bytes of Latin-1."""
+
+    data_type = ChannelType.CHAR
+    element_type = "CHAR"
+    dtype = np.uint8
+
+    @property
+    def text(self) -> str:
+        """The value as text, up to the first NUL."""
+        raw: bytes = self.value.tobytes()
+        return raw.partition(b"\0")[0].decode("latin-1")
+
+    def _accept(self, value: Any) -> Any:
+        return super()._accept(np.frombuffer(to_latin1(value), np.uint8) if isinstance(value, str) else value)
+
+    def _from_client(self, data: Any) -> str:
+        raw = as_text(data) if are_strings(data) else np.asarray(data).astype(np.uint8).tobytes()
+        text = raw.partition(b"\0")[0]
+        if len(text) > self._max_length:
+            raise PutRefused(f"{self.pvname} takes {self._max_length} bytes, not {len(text)}")
+        return text.decode("latin-1")

@@ -222,7 +222,8 @@ class Poller:
         # another's exchange may have brought it
         if turn.anew or turn.readback.error is not None:
             return False
-        return 0 <= time.time() - turn.readback.stamp < turn.period / 2
+        # what is computed is as old as the oldest of its inputs
+        return 0 <= time.time() - min(asked.stamp for asked in turn.readback.asked) < turn.period / 2
 
     def _reschedule(self, turn: _Turn, now: float) -> None:
         if turn.readback.error is None:

@@ -76,6 +76,8 @@ class Served(ChannelData):
     pvname: str
     long_string_max_length = 40
     """Bytes of the text when it is asked for as `X.FIELD$`."""
+    announced: int | None = None
+    """How many elements a channel by its plain name says that it has; None: as many as there can be."""
 
     # What caproto's own server wants of a channel; its constructor makes much more of it, for every record.
     max_subscription_backlog = MONITOR_BACKLOG

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
-from .mapping import Device, Entry
+from labioc.drivers.core.bound import BoundReadback
+from labioc.drivers.core.driven import BoundCommand
+from labioc.drivers.core.parameters import Readback
+
+from .entry import Entry
+from .mapping import Device
 from .pv import PV
 
 HEADINGS = ("PV", "type", "unit", "limits", "alarms", "scan", "access", "wire")
@@ -31,8 +37,14 @@ def markdown(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
     wire = entry.bound.spec.wire(entry.bound.block.key)
+    variant = entry.bound.block.driver.variant
+    if isinstance(entry.bound, BoundReadback) and variant and entry.bound.asked:
+        written = wire[:1] if entry.setpoint is not None else []
+        asked = [(cast(Readback[Any], readback.spec), readback.block.key) for readback in entry.bound.asked]
+        wire = [*written, *(spec.question(variant).replace("{ch}", key) for spec, key in asked)]
     if entry.setpoint is not None:
-        yield _row(entry.setpoint, "put", wire[0])
+        written = wire if isinstance(entry.bound, BoundCommand) else wire[:1]
+        yield _row(entry.setpoint, "put", "; ".join(written))
     if entry.readback is not None:
         yield _row(entry.readback, "read", "; ".join(wire[1:] if entry.setpoint is not None else wire))
 

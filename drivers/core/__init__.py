@@ -2,12 +2,16 @@
 
 import logging
 
+from .arrays import Array
+from .conversation import Conversation, reading
 from .driver import Channel, Channels, Driver
 from .line import Line
 from .parameters import Command, Readback, Setpoint, computed
+from .procedure import Result, procedure
 from .protocol import Frames, Lines
 from .rewritten import Block, Rewritten
-from .values import Array, Bool, Enum, Fields, Flags, Float, Integer, Text, Time, ValueType
+from .scaled import Offset, Scaled
+from .values import Bool, Enum, Fields, Flags, Float, Integer, Text, Time, ValueType
 
 # a script that sets up no logging gets labioc's errors as exceptions, not on its terminal as well
 logging.getLogger("labioc").addHandler(logging.NullHandler())
@@ -19,6 +23,7 @@ __all__ = [
     "Channel",
     "Channels",
     "Command",
+    "Conversation",
     "Driver",
     "Enum",
     "Fields",
@@ -28,11 +33,16 @@ __all__ = [
     "Integer",
     "Line",
     "Lines",
+    "Offset",
     "Readback",
+    "Result",
     "Rewritten",
+    "Scaled",
     "Setpoint",
     "Text",
     "Time",
     "ValueType",
     "computed",
+    "procedure",
+    "reading",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeviceError, LabiocError, LinkDown, ReadingInvalid, RefusedError, ReplyError, ReplyTimeout
@@ -18,17 +19,29 @@ class _Spoilt(ReplyError):
     """Raised when an answer makes no sense; it stands on its readback."""
 
 
-def distribute(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str], stamp: float) -> None:
-    """Give each readback its answer, and raise a fence if one makes no sense; then finish them."""
-    _take_all(readbacks, answers)
+def distribute(
+    readbacks: Sequence[BoundReadback[Any]],
+    answers: Sequence[str],
+    stamp: float,
+    refusals: Mapping[int, RefusedError] = MappingProxyType({}),
+) -> None:
+    """Give each readback its answer, or the refusal to answer; raise a fence if one makes no sense; finish them."""
+    for place, error in refusals.items():
+        readbacks[place].refuse(error)
+    answered = [place for place in range(len(readbacks)) if place not in refusals]
+    _take_all([readbacks[place] for place in answered], [answers[place] for place in answered])
     finish(readbacks, stamp)
 
 
-def _take_all(readbacks: Sequence[BoundReadback[Any]], answers: Iterable[str]) -> None:
+def _take_all(readbacks: Iterable[BoundReadback[Any]], answers: Iterable[str]) -> bool:
+    """Give each readback its answer; False if one makes no sense."""
+    sensible = True
     for readback, answer in zip(readbacks, answers, strict=True):
         readback.take(answer)
         if readback.error is not None:
             readback.block.driver.port.distrust(readback.error)
+            sensible = False
+    return sensible
 
 
 def finish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
@@ -51,18 +64,49 @@ def publish(readbacks: Sequence[BoundReadback[Any]], stamp: float) -> None:
 
 
 async def read_all(
-    port: Port, asked: Sequence[BoundReadback[Any]], requests: Sequence[Request], label: Callable[[], str]
+    port: Port,
+    asked: Sequence[BoundReadback[Any]],
+    requests: Sequence[Request],
+    label: Callable[[], str],
+    *,
+    order: Sequence[BoundReadback[Any]] | None = None,
 ) -> None:
     """Ask for several readbacks in one exchange; a failure of it stands on each of them, and is raised.
 
-    What is lost or spoilt is asked again as often as the protocol says, before anybody hears of it.
+    What the instrument refuses of several stands on that one alone. What is lost or spoilt is asked again as often as
+    the protocol says, before anybody hears of it.
+
+    Args:
+        port: where they are asked.
+        asked: the readbacks, each behind those that it depends on.
+        requests: what asks for them.
+        label: what error messages call them.
+        order: the readbacks as they stand in the requests, if that is another order.
     """
+    order = asked if order is None else order
 
     async def attempt(writes: int | None) -> None:
-        _take_all(asked, await port.exchange(requests, label))
-        if any(readback.error is not None for readback in asked):
+        refusals: dict[int, RefusedError] = {}
+        several = refusals if len(asked) > 1 else None
+        answers = await port.exchange(requests, label, refusals=several)
+        if refusals:
+            for place, error in refusals.items():
+                order[place].refuse(error)
+            answered = [place for place in range(len(order)) if place not in refusals]
+            sensible = _take_all([order[n] for n in answered], [answers[n] for n in answered])
+        else:
+            sensible = _take_all(order, answers)
+        if not sensible:
             raise _Spoilt
 
+    await patiently(port, asked, attempt)
+    finish(asked, time.time())
+
+
+async def patiently(
+    port: Port, asked: Sequence[BoundReadback[Any]], attempt: Callable[[int | None], Awaitable[None]]
+) -> None:
+    """Make an attempt, as often as the protocol says; a failure stands on all the readbacks, and is raised."""
     # what failed before fails again, most likely: its alarm is known, and each try costs the others time
     retries = 0 if any(readback.alone for readback in asked) else port.retries
     try:
@@ -75,4 +119,3 @@ async def read_all(
         for readback in asked:
             readback.fail(error, alone=alone)
         raise error from None
-    finish(asked, time.time())

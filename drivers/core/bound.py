@@ -1,6 +1,7 @@
 """Bound parameters: what stands on an instance for each line of its class's command table.
 
 A bound object asks and tells the instrument through the port, and keeps the last value, its time and its error.
+Setpoints and commands stand in `driven`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from .errors import (
     DefinitionError,
     DeviceError,
     LabiocError,
-    LimitError,
     LinkDown,
     LinkError,
     ReadingInvalid,
@@ -24,14 +24,12 @@ from .errors import (
     ReplyError,
     ReplyTimeout,
     UserError,
-    ValueTypeError,
 )
 from .protocol import Part, Request
-from .values import Fields, Limits
 
 if TYPE_CHECKING:
     from .driver import Block
-    from .parameters import Command, Parameter, Readback, Setpoint
+    from .parameters import Parameter, Readback
 
 T = TypeVar("T")
 Listener = Callable[["BoundReadback[Any]"], None]
@@ -72,7 +70,8 @@ class Bound:
 
     def _questions(self, specs: Iterable[Readback[Any]]) -> tuple[BoundReadback[Any], ...]:
         """Return what has to be asked for these, each once. They stand before this one in the class."""
-        return tuple(dict.fromkeys(asked for spec in specs for asked in self._sibling(spec).asked))
+        known = [self._sibling(spec) for spec in specs if spec.name in self.block.parameters]
+        return tuple(dict.fromkeys(asked for sibling in known for asked in sibling.asked))
 
     def _fail(self, error: UserError) -> UserError:
         return type(error)(f"{self.block.driver.name}: {self._label}: {error}")
@@ -94,16 +93,27 @@ class Bound:
         refresh: tuple[BoundReadback[Any], ...],
         first: tuple[Part, ...] = (),
         *,
+        own: int = 0,
         idempotent: bool = False,
     ) -> None:
-        """Send a command, made of the answers to what is asked first, with the question whether it was accepted."""
+        """Send a command, made of the answers to what is asked first, with the question whether it was accepted.
+
+        What is refreshed is asked for in the same turn. That the instrument answers none of the first `own` of
+        these is the command's failure; of the others, theirs alone.
+        """
         driver = self.block.driver
         protocol = driver.protocol
         confirm = protocol.confirm if driver.port.confirms else None
+        # what stood in the queue before is none of this command's
+        earlier = [Part(confirm[0], True)] if confirm is not None and protocol.confirm_queue else []
+        first = (*earlier, *first)
+        judged = confirm is not None or protocol.accepted is not None
+        before = len(first) + judged
         sent: list[str] = []
+        refusals: dict[int, RefusedError] = {}
 
         def rest(answers: list[str]) -> tuple[Request, ...]:
-            sent[:] = [command(answers)]
+            sent[:] = [command(answers[len(earlier) :])]
             parts = [self._part(sent[0], answered=protocol.accepted is not None)]
             parts += [Part(confirm[0], True)] if confirm is not None else []
             parts += [readback.part for readback in refresh]
@@ -111,8 +121,15 @@ class Bound:
 
         async def exchange(writes: int | None) -> list[str]:
             requests = protocol.requests(*first) if first else rest([])
+            refusals.clear()
             return await driver.port.exchange(
-                requests, self._get_label, urgent=True, then=rest if first else None, only_after=writes
+                requests,
+                self._get_label,
+                urgent=True,
+                then=rest if first else None,
+                only_after=writes,
+                refusals=refusals,
+                refusable=before + own,
             )
 
         try:
@@ -126,10 +143,12 @@ class Bound:
                     readback.fail(failure, alone=False)
             raise
         stamp = time.time()
+        for verdict in answers[: len(earlier)]:
+            driver.port.on_verdict(verdict)
         answers = answers[len(first) :]
-        judged = confirm is not None or protocol.accepted is not None
         verdict = answers.pop(0) if judged else ""
-        distribute(refresh, answers, stamp)
+        driver.port.on_verdict(verdict)
+        distribute(refresh, answers, stamp, {place - before: error for place, error in refusals.items()})
         if not judged:
             return
         try:
@@ -156,6 +175,7 @@ class BoundReadback(Bound, Generic[T]):
         stamp: when the last good reading came, seconds since 1970; 0 before the first.
         error: what is wrong with the last reading, or None.
         alone: whether its last exchange failed, so that it is better asked alone.
+        is_news: for what takes errors from a queue, whether there was one; else False.
         listeners: called with this object after each reading, good or bad.
     """
 
@@ -165,7 +185,7 @@ class BoundReadback(Bound, Generic[T]):
         self.stamp = 0.0
         self.listeners: list[Listener] = []
         self._failing: list[Listener] = []
-        self.ask = block.filled(spec.ask)
+        self.ask = block.filled(spec.question(block.driver.variant))
         self.part = self._part(self.ask)
         self._value: T | None = None
         self._decode = spec.value.decode
@@ -173,12 +193,15 @@ class BoundReadback(Bound, Generic[T]):
         self._function = spec.function
         self._condition: tuple[BoundReadback[Any], Callable[[Any], bool]] | None = None
         self._taken: T | None = None
+        self._invalid: ReadingInvalid | None = None
         self._unasked = re.compile(block.filled(spec.unasked, re.escape)) if spec.unasked else None
         self._stale_after = spec.stale_after
         self._arrived = 0.0
         self._inputs: tuple[BoundReadback[Any], ...] = ()
         self.dependants: list[BoundReadback[Any]] = []
         self.alone = False
+        self.is_news = False
+        self._takes_errors = block.driver.protocol.takes_from_queue(self.ask)
         self._noted = False
         self._asked: tuple[BoundReadback[Any], ...] = ()
         self._requests: tuple[Request, ...] = ()
@@ -300,12 +323,24 @@ class BoundReadback(Bound, Generic[T]):
 
     def take(self, answer: str) -> None:
         """Take the answer of the instrument."""
+        if self._takes_errors:
+            self.is_news = self.block.driver.protocol.tells_error(answer)
+            if self.is_news:
+                self.block.driver.port.log.info("%s: it reports %s", self.block.driver.name, answer[:200])
+            if self.stamp and not self.is_news:  # the last error stays, as long as there is no other
+                self._taken, self.error, self.alone = self._value, None, False
+                return
         if self._unasked is not None:
             self._arrived = time.monotonic()
             if (found := self._unasked.fullmatch(answer)) and found.re.groups:
                 answer = found[1]
+        self._invalid = None
         try:
             self._taken = self._decode(answer)
+        except ReadingInvalid as why:  # the answer makes sense: judge() will say so
+            self._invalid = ReadingInvalid(f"{self.block.driver.name}: {self._label}: {why}")
+            self.error = None
+            self.alone = False
         except Exception as why:  # a value type from outside may fail in its own way
             hint = "" if isinstance(why, ValueError) else f" ({why!r})"
             self.error = ReplyError(
@@ -317,9 +352,17 @@ class BoundReadback(Bound, Generic[T]):
             self.error = None
             self.alone = False
 
+    def refuse(self, error: RefusedError) -> None:
+        """Take the instrument's refusal to answer, in place of the answer."""
+        self.error = ReadingInvalid(f"{self.block.driver.name}: {self._label}: {error}")
+        self.alone = True
+
     def judge(self, stamp: float) -> None:
         """Look at the reading beside those that came with it, and keep it if it is good."""
         if self.error is not None:
+            return
+        if self._invalid is not None:
+            self.error = self._invalid
             return
         if self._condition is not None:
             other, holds = self._condition
@@ -374,164 +417,10 @@ class BoundReadback(Bound, Generic[T]):
             try:
                 self._value = self._function(*(readback.value for readback in self._inputs))
                 self.stamp = stamp
+            except ReadingInvalid as why:
+                error = ReadingInvalid(f"{self.block.driver.name}: {self._label}: {why}")
             except Exception as why:  # the instrument's numbers may not suit the function
                 error = ReplyError(f"{self.block.driver.name}: {self._label}: does not compute: {why!r}")
         self.error = error
         self.alone = False
         publish((self,), stamp)
-
-
-class BoundSetpoint(BoundReadback[T]):
-    """A setpoint of one instrument.
-
-    Attributes:
-        verifies: whether what is read back after a write must be what was sent.
-    """
-
-    def __init__(self, spec: Setpoint[T], block: Block) -> None:
-        super().__init__(spec, block)
-        self._station: dict[str, Limits] = {}
-        self._refreshes = spec.refreshes
-        self.verifies = spec.verify
-        self._tell_text = block.filled(spec.tell)
-        self._idempotent = spec.idempotent
-        self._refreshed: tuple[BoundReadback[Any], ...] = ()
-
-    def prepare(self) -> None:
-        """Find the other parameters that this one needs."""
-        super().prepare()
-        self._refreshed = tuple(dict.fromkeys(self.asked + self._questions(self._refreshes)))
-
-    def narrow(self, low: float, high: float, *, field: str = "") -> None:
-        """Set the station's limits, of one field of several if named.
-
-        Raises LimitError if they are wider than the instrument's.
-        """
-        value_type = self.value_type.fields[field] if isinstance(self.value_type, Fields) else self.value_type
-        allowed = value_type.limits
-        if low > high or (allowed is not None and not allowed[0] <= low <= high <= allowed[1]):
-            raise self._fail(
-                LimitError(
-                    f"a station may narrow limits, not widen them: {low:g} to {high:g} is not inside {allowed}"
-                )
-            )
-        self._station[field] = (low, high)
-
-    def limits_of(self, field: str = "") -> Limits | None:
-        """Return the limits in force, the station's or the instrument's, of one field of several if named."""
-        value_type = self.value_type.fields[field] if isinstance(self.value_type, Fields) else self.value_type
-        return self._station.get(field, value_type.limits)
-
-    def check(self, value: object) -> T:
-        """Return the value in its own type, without sending it.
-
-        Raises ValueTypeError if it has another type, LimitError if it is beyond the limits.
-        """
-        try:
-            checked = self.value_type.check(value)
-            for field, (low, high) in self._station.items():
-                number: Any = getattr(checked, field) if field else checked
-                if not low <= number <= high:
-                    raise LimitError(
-                        f"{field} {number:g} is beyond the station's limits {low:g} to {high:g}"
-                        f" {self.value_type.unit}".strip()
-                    )
-            text = self.value_type.encode(checked)
-            for forbidden in self.block.driver.protocol.forbidden:
-                if forbidden in text:
-                    raise LimitError(f"the protocol does not take {forbidden!r} in {value!r}")
-        except (ValueTypeError, LimitError) as error:
-            raise self._fail(error) from None
-        return checked
-
-    async def write(self, value: T) -> None:
-        """Send a value, ahead of every waiting read, and read it back where the instrument can be asked.
-
-        Raises ValueTypeError or LimitError before anything is sent; RefusedError if the instrument did not take
-        it; WriteCut, LinkDown, ReplyTimeout, PortBusy, TruncatedReply or ReplyError if the link failed.
-        """
-        checked = self.check(value)
-        await self._write(lambda _: checked, ())
-
-    async def update(self, **fields: object) -> None:
-        """Change some fields of a value with several: read it, replace them, write it; nothing comes between.
-
-        Raises what `read` and `write` raise.
-        """
-        value_type = self.value_type
-        unknown = fields.keys() - (value_type.fields.keys() if isinstance(value_type, Fields) else set())
-        if unknown:
-            raise self._fail(ValueTypeError(f"there is no field {min(unknown)!r}"))
-        if not self.ask:
-            raise DefinitionError(f"{self.block.driver.name}: {self._label} can't be asked for")
-
-        def replace(answer: str) -> T:
-            self.take(answer)
-            if self.error is not None:
-                raise self.error
-            current: Any = self._taken
-            return self.check(current._replace(**fields))
-
-        await self._write(replace, (self.part,))
-
-    async def _write(self, make: Callable[[str], T], first: tuple[Part, ...]) -> None:
-        sent: list[T] = []
-
-        def command(answers: list[str]) -> str:
-            sent.append(make(answers[0] if answers else ""))
-            return self._tell_text.replace("{value}", self.value_type.encode(sent[0]))
-
-        try:
-            await self._tell(command, self._refreshed, first, idempotent=self._idempotent)
-        except RefusedError:
-            # an error that another client made, or noise: the instrument has the value all the same
-            if not (self.ask and self.is_known and self.value_type.agree(sent[0], self.value)):
-                raise
-            self.block.driver.port.log.info(
-                "%s: %s: not refused: it reads back", self.block.driver.name, self._label
-            )
-        if not self.ask:
-            self._taken, self.error = sent[0], None
-            self.judge(time.time())
-            publish((self,), self.stamp)
-            return
-        if isinstance(self.error, ReplyError):
-            raise self.error
-        if self.verifies and not self.value_type.agree(sent[0], self.value):
-            raise self._refused(
-                f"sent {self.value_type.encode(sent[0])!r}, the instrument kept {self.value!r}"
-            )
-
-    def put(self, value: T) -> None:
-        """`write()` for scripts without an event loop."""
-        self._blocking(self.write(value))
-
-    def put_fields(self, **fields: object) -> None:
-        """`update()` for scripts without an event loop."""
-        self._blocking(self.update(**fields))
-
-
-class BoundCommand(Bound):
-    """A command of one instrument."""
-
-    def __init__(self, spec: Command, block: Block) -> None:
-        super().__init__(spec, block)
-        self._refreshes = spec.refreshes
-        self._tell_text = block.filled(spec.tell)
-        self._idempotent = spec.idempotent
-        self._refreshed: tuple[BoundReadback[Any], ...] = ()
-
-    def prepare(self) -> None:
-        """Find the readbacks that it changes."""
-        self._refreshed = self._questions(self._refreshes)
-
-    async def execute(self) -> None:
-        """Send the command, ahead of every waiting read.
-
-        Raises RefusedError if the instrument did not take it, or what a failing link raises.
-        """
-        await self._tell(lambda _: self._tell_text, self._refreshed, idempotent=self._idempotent)
-
-    def run(self) -> None:
-        """`execute()` for scripts without an event loop."""
-        self._blocking(self.execute())

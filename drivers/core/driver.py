@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from .answers import read_all
+from .answers import finish, read_all
 from .bound import Bound, BoundReadback
+from .conversation import BoundReading, Reading
 from .errors import (
     AddressError,
     DefinitionError,
@@ -23,11 +26,15 @@ from .errors import (
 from .line import Line
 from .parameters import Parameter, Readback
 from .port import LinkState, Port
-from .protocol import Protocol
+from .procedure import BoundResult
+from .protocol import Protocol, Request
 
 C = TypeVar("C", bound="Channel")
 K = TypeVar("K", bound="str | int")
 T = TypeVar("T")
+
+MOST_LAYOUTS = 100  # of groups of readbacks
+_Layout = tuple[tuple[BoundReadback[Any], ...], tuple[Request, ...]]
 
 
 class BoundChannels(Mapping[K, C]):
@@ -158,6 +165,10 @@ class Block:
                     raise DefinitionError(
                         f"{cls.__name__}.{spec.name} needs {other.path}, which is not in the class"
                     )
+                if isinstance(other, Reading):
+                    raise DefinitionError(
+                        f"{cls.__name__}.{spec.name} needs {other.path}, which takes exchanges of its own"
+                    )
 
     def filled(self, text: str, quote: Callable[[str], str] = str) -> str:
         """Return a command with the channel and the instrument's address in their places."""
@@ -165,7 +176,8 @@ class Block:
 
     def _bind(self, driver: Driver) -> None:
         self.driver = driver
-        self.parameters = {name: spec.bind(self) for name, spec in self.specs.items()}
+        found = {name: spec for name, spec in self.specs.items() if spec.exists_in(driver.variant)}
+        self.parameters = {name: spec.bind(self) for name, spec in found.items()}
         for bound in self.parameters.values():
             bound.prepare()
 
@@ -179,6 +191,10 @@ class Channel(Block):
         for name, attribute in vars(cls).items():
             if isinstance(attribute, Channels):
                 raise DefinitionError(f"{cls.__name__}.{name}: a channel has no channels")
+            if isinstance(attribute, Readback) and attribute.variants:
+                raise DefinitionError(
+                    f"{cls.__name__}.{name}: variants= is for an instrument, not its channels"
+                )
 
     def __init__(self, driver: Driver, path: str, key: str | int) -> None:
         self.key = str(key)
@@ -213,11 +229,13 @@ class Driver(Block):
                 raise DefinitionError(
                     f"{cls.__name__}.{spec.name}: {{ch}} stands for a channel; an instrument is none"
                 )
-        for channels in cls.channel_specs().values():
-            unknown = channels.variants.keys() - cls.protocol.variants.keys()
+        readbacks = [spec for spec in cls.specs.values() if isinstance(spec, Readback)]
+        parts: list[Channels[Any, Any] | Readback[Any]] = [*cls.channel_specs().values(), *readbacks]
+        for part in parts:
+            unknown = part.variants.keys() - cls.protocol.variants.keys()
             if unknown:
                 raise DefinitionError(
-                    f"{cls.__name__}.{channels.name}: the protocol does not tell how to recognise the variant"
+                    f"{cls.__name__}.{part.name}: the protocol does not tell how to recognise the variant"
                     f" {min(unknown)!r}"
                 )
 
@@ -235,12 +253,13 @@ class Driver(Block):
             known = ", ".join(self.protocol.variants) or "none"
             raise DefinitionError(f"{self.name}: unknown variant {variant!r}; known: {known}")
         self.variant = variant
-        self.address = address
+        self.address = self.protocol.addressed(address) if address else ""
         self._check_address()
         self.port = Port(
-            url, self.protocol, name=self.name, variant=variant, address=address, retry_every=retry_every
+            url, self.protocol, name=self.name, variant=variant, address=self.address, retry_every=retry_every
         )
         self._thread: _LoopThread | None = None
+        self._layouts: dict[tuple[bool, tuple[BoundReadback[Any], ...]], _Layout] = {}
         self._bind(self)
         self.channels: dict[str, BoundChannels[Any, Any]] = {
             name: channels.bind(self, variant) for name, channels in self.channel_specs().items()
@@ -251,8 +270,14 @@ class Driver(Block):
             for readback in self.all_parameters()
             if isinstance(readback, BoundReadback) and readback.comes_unasked
         ]
-        self.port.routes = bool(self._unasked)
+        self.port.routes = bool(self._unasked) or bool(self.protocol.restarted)
         self.port.route = self._route
+        self._errors = [
+            readback
+            for readback in self.all_parameters()
+            if isinstance(readback, BoundReadback) and self.protocol.takes_from_queue(readback.ask)
+        ]
+        self.port.on_verdict = self._take_verdict
 
     @classmethod
     def is_addressed(cls) -> bool:
@@ -353,7 +378,7 @@ class Driver(Block):
         room = False
         for readback in readbacks:
             asked = dict.fromkeys(readback.asked)
-            apart = readback.alone or not self.port.joins
+            apart = readback.alone or not self.port.joins or isinstance(readback, BoundReading)
             if room and not apart and len(groups[-1] | asked) <= self.protocol.max_joined:
                 groups[-1] |= asked
             elif asked:
@@ -369,11 +394,28 @@ class Driver(Block):
             raise silence
 
     async def _read_group(self, asked: tuple[BoundReadback[Any], ...]) -> None:
-        requests = self.protocol.requests(*(r.part for r in asked), joined=self.port.joins)
         try:
-            await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked))
+            if isinstance(asked[0], BoundReading):
+                await asked[0].read()
+                return
+            order, requests = self._laid_out(asked)
+            await read_all(self.port, asked, requests, lambda: ", ".join(r.label for r in asked), order=order)
         except DeviceError:
             return  # it stands on the readbacks
+
+    def _laid_out(self, asked: tuple[BoundReadback[Any], ...]) -> _Layout:
+        """Return the readbacks of a group as they are asked for, and the requests; a poller asks for the same ones."""
+        key = self.port.joins, asked
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
+            rank = self.protocol.rank
+            order = tuple(sorted(asked, key=lambda readback: rank(readback.ask)))
+            parts = [readback.part for readback in order]
+            layout = order, self.protocol.requests(*parts, joined=self.port.joins)
+            self._layouts[key] = layout
+        return layout
 
     # What parameters call
 
@@ -413,9 +455,36 @@ class Driver(Block):
         join = self.protocol.join
         asking = self.port.asking.split(join) if join else [self.port.asking]
         # where the answer has the same form, what comes now is as good as the answer
-        taken = any(r.arrive(text) for r in self._unasked if not (r.ask and r.ask in asking))
+        takers = [r for r in self._unasked if not (r.ask and r.ask in asking) and r.arrive(text)]
+        taken = bool(takers)
+        if self._tells_restart(text):
+            self.port.lost_power("says that it has been switched on or reset")
+            taken = True
         self.port.statistics.unasked += taken
-        return taken
+        # a line that tells of a change may be the answer to what was asked as well
+        return taken and not self._is_answer(text)
+
+    def _tells_restart(self, text: str) -> bool:
+        protocol, port = self.protocol, self.port
+        asked_for = protocol.identify is not None and port.asking == protocol.identify[0]
+        return bool(
+            protocol.restarted and port.is_up and not asked_for and re.fullmatch(protocol.restarted, text)
+        )
+
+    def _is_answer(self, text: str) -> bool:
+        if self.protocol.match is None or not self.port.asking:
+            return False
+        try:
+            return self.protocol.match(self.port.asking, text) is not None
+        except DeviceError:
+            return True
+
+    def _take_verdict(self, answer: str) -> None:
+        """Show the errors that the question around a command has taken from the instrument's queue."""
+        if self.protocol.tells_error(answer):
+            for readback in self._errors:
+                readback.take(answer)
+            finish(self._errors, time.time())
 
     def _link_changed(self) -> None:
         error: LabiocError | None = self.port.error
@@ -423,6 +492,10 @@ class Driver(Block):
             for parameter in self.all_parameters():
                 if isinstance(parameter, BoundReadback):
                     parameter.fail(error, alone=parameter.alone)
+        elif self.port.state is LinkState.UP:
+            for parameter in self.all_parameters():
+                if isinstance(parameter, BoundResult):
+                    parameter.restore()
 
 
 class _LoopThread:

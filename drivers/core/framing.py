@@ -31,7 +31,7 @@ MAX_MESSAGE = 65536
 
 
 class Framer(Protocol):
-    """Cuts a byte stream into messages.
+    """Cuts a byte stream into messages, and makes frames of those that are sent where that depends on the link.
 
     Attributes:
         quiet: the silence that ends something, seconds; 0.0 if silence means nothing.
@@ -58,6 +58,10 @@ class Framer(Protocol):
         Raises TruncatedReply if the message should have gone on; the buffer is empty afterwards.
         """
         return []
+
+    def seal(self, message: bytes) -> bytes:
+        """Return a message as it goes over this link, to be sent next."""
+        return message
 
 
 class _Buffered(Framer):

@@ -24,7 +24,7 @@ from .errors import (
 from .exchanger import Exchanger
 from .line import Connection
 from .port import ECHO, LinkState, left
-from .protocol import Frames, Part, Request
+from .protocol import Lines, Part, Request
 from .wire import DOWN
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ SHARED_BACK_OFF = (
 )
 FENCE_PATIENCE = (0.05, 0.5)  # twice the last round trip, within these bounds, seconds; a busy machine stalls
 POWER_PERIOD = 10.0  # how often an instrument is asked whether it has been without power, seconds
+VAIN = 8  # in one of so many attempts it is found out whether an instrument answers nothing but a fence's question
 STEADY = 2.0  # a link that stood for so long, in seconds, is tried again at once
 
 
@@ -68,7 +69,18 @@ class Keeper:
             if protocol.identify
             else None
         )
+        self._first: Request | None = None
+        if (first := protocol.fence(port.line.framing)) is not None:
+            self._first = request(first)
+        self._silence = protocol.lateness(port.line.framing)
+        self._vain = 0  # how often the first question of a fence was not answered
         self._joined = request(protocol.identify[0], times=2) if protocol.identify and port.joins else None
+        if (
+            self._joined is not None
+            and self._fence is not None
+            and self._joined.payload == self._fence.payload
+        ):
+            self._joined = None  # the protocol knows what it can join
         self._confirm = request(protocol.confirm[0]) if protocol.confirm else None
         self._power_on = request(protocol.power_on[0]) if protocol.power_on else None
         self._set_up_at = 0
@@ -174,7 +186,9 @@ class Keeper:
                 await self._do_without(exchanger, self._joined)
         if self._confirm is not None:
             # the answer is about what came before this connection
-            port.confirms = await self._try(exchanger, self._confirm) is not None
+            verdict = await self._try(exchanger, self._confirm, judge=True)
+            port.confirms = verdict is not None
+            port.on_verdict(verdict[0] if verdict else "")
         await self._set_up(exchanger)
 
     async def _set_up(self, exchanger: Exchanger) -> None:
@@ -187,6 +201,7 @@ class Keeper:
                 port.log.error("%s: %r was refused: %r", port.name, request.text, answers[0])
         if self._setup and self._confirm is not None and protocol.confirm is not None and port.confirms:
             answers = await self._try(exchanger, self._confirm)
+            port.on_verdict(answers[0] if answers else "")
             if answers and not self._accepts(protocol.confirm[1], answers[0]):
                 port.log.error("%s: setting it up was refused: %r", port.name, answers[0])
 
@@ -197,11 +212,19 @@ class Keeper:
         except ValueError:
             return False
 
-    async def _try(self, exchanger: Exchanger, request: Request, attempts: int = 2) -> list[str] | None:
-        """Ask, a second time if need be: one answer may be lost before an instrument is held not to know it."""
+    async def _try(
+        self, exchanger: Exchanger, request: Request, attempts: int = 2, *, judge: bool = False
+    ) -> list[str] | None:
+        """Ask, a second time if need be: one answer may be lost before an instrument is held not to know it.
+
+        With ``judge``, an answer to the confirm question must make sense, if it says anything.
+        """
         for further in reversed(range(attempts)):
             try:
-                return await self._port.ask(exchanger, request)
+                answers = await self._port.ask(exchanger, request)
+                if judge and answers[0] and self._protocol.confirm is not None:
+                    self._protocol.confirm[1](answers[0])
+                return answers
             except (TimeoutError, TruncatedReply, ReplyError, ValueError):
                 if further:
                     await self._raise_fence(exchanger)
@@ -295,36 +318,76 @@ class Keeper:
                 port.silences = 0
                 raise ReplyTimeout(f"no reply to anything ({port.url})")
             return
-        gap = protocol.gap(port.line.scheme)
-        pause = max(gap, port.line.quiet_until - time.perf_counter())
+        gap = port.line.gap(protocol)
+        pause = max(gap, self._silence, port.line.quiet_until - time.perf_counter())
         if pause > 0:
             await asyncio.sleep(pause)
-        deadline = time.perf_counter() + self._fence.timeout
+            if self._silence:
+                exchanger.resynchronise()
+        question = self._first or self._fence
+        deadline = time.perf_counter() + question.timeout
         strange: bytes | None = None
-        why = ""
+        reply, why = b"", ""
         try:
-            await exchanger.send(self._fence.payload)
+            await exchanger.send(port.line.sealed(question.payload))
             while True:
                 try:
                     reply = await exchanger.receive(left(deadline))
-                    text = protocol.unpacked(reply)
-                    if protocol.match is not None:
-                        text = protocol.match(self._fence.text, text) or ""
+                    text = protocol.said(question, reply)
                 except (ReplyError, RefusedError, ReadingInvalid) as error:
                     strange = str(error).encode()
-                    continue
+                    if not isinstance(error, RefusedError) or protocol.identity_is_unique:
+                        continue
+                    text = ""  # it is in step, and does not tell what it is
                 except TruncatedReply as error:
                     why = str(error)
                     continue
-                if self._pattern.match(text):
-                    port.identity, port.identity_reply = text, reply
+                if text is not None and question is self._first:
+                    # in step; now the instrument is asked what it is
+                    self._vain = -1
+                    exchanger.resynchronise()
+                    question = self._fence
+                    await asyncio.sleep(gap)
+                    deadline = time.perf_counter() + question.timeout
+                    await exchanger.send(port.line.sealed(question.payload))
+                    continue
+                if text is not None and self._pattern.match(text):
+                    port.identity = text
+                    port.identity_reply = reply if protocol.identity_is_unique else None
                     exchanger.resynchronise()  # what came with it answers nothing
                     port.line.quiet_until = time.perf_counter() + gap
                     return
                 strange = reply
                 port.statistics.discarded += 1
         except TimeoutError as error:
+            if question is self._first:
+                if await self._is_known_without(exchanger):
+                    return
+                came = (
+                    f"no reply to {question.text!r}" if strange is None else f"nothing but {strange[:80]!r}"
+                )
+                raise ReplyTimeout(f"{why or came} ({port.url})") from None
             raise self._no_identity(strange, why or str(error)) from None
+
+    async def _is_known_without(self, exchanger: Exchanger) -> bool:
+        """Find out whether an instrument that never answered the first question of a fence answers after a silence."""
+        self._vain += self._vain >= 0
+        if self._vain % VAIN != 1 or self._protocol.max_late is None:
+            return False
+        port, first = self._port, self._first
+        self._first, self._silence = None, self._protocol.max_late
+        try:
+            await self._raise_fence(exchanger)
+        except LabiocError as error:
+            self._first, self._silence = first, 0.0
+            if isinstance(error, ReplyTimeout):
+                return False
+            raise
+        port.log.warning(
+            "%s: no answer to %r: going on without; after trouble it is given %g s of silence",
+            *(port.name, first.text if first is not None else "", self._silence),
+        )
+        return True
 
     def _no_identity(self, strange: bytes | None, why: str) -> LabiocError:
         port = self._port
@@ -334,7 +397,7 @@ class Keeper:
         if strange is not None and self._fence.payload.startswith(strange) and strange.strip():
             return ReplyTimeout(f"nothing but {strange!r} came: {ECHO} ({port.url})")
         # a frame of another answer looks like anything; a line of it is text
-        is_message = isinstance(self._protocol, Frames) or (strange or b"").isascii()
+        is_message = not isinstance(self._protocol, Lines) or (strange or b"").isascii()
         if strange is None or (port.state is LinkState.SUSPECT and is_message) or port.line.is_shared:
             # what came while the link was up may have been the late answer, or another instrument's
             what = why or f"no reply to {ask!r} within {self._fence.timeout:g} s"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from .errors import AddressError, LabiocError, LinkDown, PortBusy, ReplyError, TruncatedReply
 from .exchanger import Exchanger
 from .framing import Framer
-from .links import open_link, parse
+from .links import baudrate_of, framing_of, open_link, parse
+from .protocol import Protocol
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -98,6 +99,19 @@ class Line:
         return self._parts.scheme
 
     @property
+    def framing(self) -> str:
+        """How messages are framed on it: what the URL says, or else its scheme."""
+        return framing_of(self._parts)
+
+    def gap(self, protocol: Protocol) -> float:
+        """Return the silence that an instrument wants between two exchanges on this line, seconds."""
+        return protocol.gap(self.scheme, baudrate_of(self._parts))
+
+    def sealed(self, message: bytes) -> bytes:
+        """Return a message as it goes over the present connection, to be sent next."""
+        return message if self._framer is None else self._framer.seal(message)
+
+    @property
     def is_shared(self) -> bool:
         """Whether several instruments are on it."""
         return len(self.ports) > 1
@@ -110,6 +124,10 @@ class Line:
         if not self.ports and not self.wire.listeners:
             self.wire = Wire(port.name)
         parts = parse(self.url, port.protocol.serial)
+        framing = framing_of(parts)
+        if framing not in (parts.scheme, *port.protocol.framings):
+            known = ", ".join(port.protocol.framings) or "none"
+            raise AddressError(f"{port.name}: {self.url}: framing={framing}; expected {known}")
         for other in self.ports:
             both = f"{port.name} and {other.name} can't share {self.url}"
             if other.address == port.address:
@@ -121,7 +139,7 @@ class Line:
                     f"{both}: they want other settings of the line; give them in the URL, for both"
                 )
             for each in (port, other):
-                if each.protocol.match is None:
+                if not each.protocol.names_replies:
                     raise AddressError(f"{both}: the replies of {each.name} don't name it (match=)")
         self._parts = parts
         self.ports.append(port)
@@ -142,6 +160,8 @@ class Line:
         limit = port.protocol.connect_timeout
         try:
             async with asyncio.timeout(limit), self._opening:
+                if self._connection is not None and port.routes and not isinstance(self._framer, _Routing):
+                    await self.cut(self._connection)  # it was opened for those to whom nothing comes unasked
                 if self._connection is None or self._connection.lost.done():
                     self._connection = await self._open(port)
         except TimeoutError:
@@ -153,7 +173,7 @@ class Line:
 
     async def _open(self, port: Port) -> Connection:
         def framer() -> Framer:
-            made = port.protocol.framer()
+            made = port.protocol.framer(self.framing)
             if any(other.routes for other in self.ports):
                 made = _Routing(made, self._route)
             self._framer = made
@@ -321,6 +341,10 @@ class _Routing(Framer):
     def silent(self) -> list[bytes]:
         """Return the messages that a silence completes. Raises TruncatedReply."""
         return self._untaken(self._framer.silent)
+
+    def seal(self, message: bytes) -> bytes:
+        """Return a message as it goes over the link."""
+        return self._framer.seal(message)
 
     @property
     def pending(self) -> bytes:

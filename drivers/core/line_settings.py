@@ -22,6 +22,7 @@ class LineSettings:
         rts: the level of the line at the start, or None for what the system does. ``dtr`` likewise.
         break_on_connect: how long a break is sent at each connect, seconds; 0 for none.
         echo: whether what is sent comes back before the answer.
+        framing: how messages are framed, for a protocol that knows several ways; "" for what is usual on such a link.
         rs485: whether the driver of the serial port switches between sending and receiving, by RTS.
         delay_before_tx: from the switch to the first bit, seconds.
         delay_before_rx: from the last bit to the switch back, seconds.
@@ -39,6 +40,7 @@ class LineSettings:
     dtr: bool | None = None
     break_on_connect: float = 0.0
     echo: bool = False
+    framing: str = ""
     exclusive: bool = True
     low_latency: bool = False
     rs485: bool = False
@@ -125,6 +127,7 @@ _SETTINGS: dict[str, _Setting] = {
     "dtr": _Setting(*_FLAG, _LINE),
     "break_on_connect": _Setting(_number(float, 0.001, MAX_BREAK), f"0.001 to {MAX_BREAK:g} s", _LINE),
     "echo": _Setting(*_FLAG, _ANY),
+    "framing": _Setting(_text, "a name", _ANY),
     "exclusive": _Setting(*_FLAG, _LOCAL),
     "low_latency": _Setting(*_FLAG, _LOCAL),
     "rs485": _Setting(*_FLAG, _LOCAL),

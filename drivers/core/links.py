@@ -69,6 +69,17 @@ def parse(url: str, serial: Mapping[str, int | str] | None = None) -> SplitResul
     return with_defaults(parts, {} if parts.scheme == "tcp" else serial or {})
 
 
+def framing_of(parts: SplitResult) -> str:
+    """Return how messages are framed on a link: what its URL says, or else its scheme."""
+    said = line_settings(parts).framing if parts.scheme in BUILT_IN else ""
+    return said or parts.scheme
+
+
+def baudrate_of(parts: SplitResult) -> int:
+    """Return the baud rate of a serial line, local or behind RFC 2217; 0 for other links."""
+    return line_settings(parts).baudrate if parts.scheme in ("serial", "rfc2217") else 0
+
+
 def check_present(url: str) -> None:
     """Check, before anything is started, that the path of a serial device exists.
 

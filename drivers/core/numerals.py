@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ _FORMAT = re.compile(r"(?:.?[<>=^])?([-+ ]?)z?(#?)0?(\d*)(?:\.(\d+))?([a-zA-Z]?)
 _MANTISSA = re.compile(r"([-+ ]?)(?:\.([1-9]\d*))?m")
 _RAW = re.compile(r"([<>]?)(i|u|f|\+?bcd)([1-9]\d?)([xX]?)")
 _BASES = {"": 10, "d": 10, "b": 2, "o": 8, "x": 16, "X": 16}
-_STRUCT = dict(zip(("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"), "bBhHiIqQfd", strict=True))
+_NUMPY = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
 
 ByteOrder = Literal["big", "little"]
 Packing = tuple[Callable[[Any], bytes], Callable[[bytes], Any], tuple[int, int] | None]
@@ -45,7 +45,7 @@ class Numeral:
         limits: the lowest and the highest number that it can write, if they are whole and known.
         whole: whether it writes whole numbers only.
         resolution: the step from one number to the next, if that is always the same; else 0.0.
-        decode_all: from the text of many, one behind the other, to all the numbers, where that is faster.
+        dtype: NumPy's name for it, if its text is the bytes of one of NumPy's types; else "".
     """
 
     encode: Callable[[Any], str]
@@ -54,7 +54,7 @@ class Numeral:
     limits: tuple[int, int] | None = None
     whole: bool = False
     resolution: float = 0.0
-    decode_all: Callable[[str], Sequence[Any]] | None = None
+    dtype: str = ""
 
 
 def numeral(spec: str, *, whole: bool) -> Numeral:
@@ -180,20 +180,9 @@ def _raw(order: str, kind: str, size: int, hexadecimal: str) -> Numeral | None:
             raise ValueError(text)
         return from_bytes(raw)
 
-    code = _STRUCT.get(f"{kind}{size}")
-    many = None if hexadecimal or code is None else _many(order or ">", code, size)
+    dtype = "" if hexadecimal or f"{kind}{size}" not in _NUMPY else f"{order}{kind}{size}"
     whole = kind != "f"
-    return Numeral(encode, decode, width, limits, whole, 1.0 if whole else 0.0, many)
-
-
-def _many(order: str, code: str, size: int) -> Callable[[str], Sequence[Any]]:
-    def decode_all(text: str) -> Sequence[Any]:
-        count, rest = divmod(len(text), size)
-        if rest:
-            raise ValueError(text)
-        return struct.unpack(f"{order}{count}{code}", text.encode("latin-1"))
-
-    return decode_all
+    return Numeral(encode, decode, width, limits, whole, 1.0 if whole else 0.0, dtype)
 
 
 # How a number becomes so many bytes, how bytes become a number, and the limits
@@ -202,7 +191,7 @@ def _many(order: str, code: str, size: int) -> Callable[[str], Sequence[Any]]:
 def _floating(order: ByteOrder, size: int) -> Packing | None:
     if size not in (4, 8):
         return None
-    layout = struct.Struct((">" if order == "big" else "<") + _STRUCT[f"f{size}"])
+    layout = struct.Struct((">" if order == "big" else "<") + ("f" if size == 4 else "d"))
     return layout.pack, lambda raw: layout.unpack(raw)[0], None
 
 

@@ -9,11 +9,12 @@ bound object.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Self, TypeVar, cast, overload
 
-from .bound import Bound, BoundCommand, BoundReadback, BoundSetpoint
-from .errors import DefinitionError
+from .bound import Bound, BoundReadback
+from .driven import BoundCommand, BoundSetpoint
+from .errors import DefinitionError, MissingChannel
 from .values import ValueType
 
 if TYPE_CHECKING:
@@ -49,6 +50,20 @@ class Parameter:
         """Return the wire commands behind it, for the channel ``key``."""
         raise NotImplementedError
 
+    def exists_in(self, variant: str) -> bool:
+        """Tell whether a variant of the instrument has it."""
+        return True
+
+    def of(self, block: Block) -> Bound:
+        """Return the object that stands for it on an instance. Raises MissingChannel if its variant has none."""
+        try:
+            return block.parameters[self.name]
+        except KeyError:
+            driver = block.driver
+            raise MissingChannel(
+                f"{driver.name}: the variant {driver.variant!r} has no {block.path}{self.name}"
+            ) from None
+
     def bind(self, block: Block) -> Bound:
         """Return the object that stands for it on an instance."""
         raise NotImplementedError
@@ -76,6 +91,8 @@ class Readback(Parameter, Generic[T]):
         stale_after: how long what comes unasked may fail to come, seconds; then the reading has failed.
         valid_if: a condition on another readback of the same class, asked in the same exchange, without which the
             reading is not valid.
+        variants: for variants of the instrument that are asked otherwise, the question; None where there is no such
+            thing. Not for channels: they have variants of their own.
         timeout: how long its reply may take, seconds, where it differs from the protocol's.
         doc: what it is, where the name does not say it.
     """
@@ -88,6 +105,7 @@ class Readback(Parameter, Generic[T]):
         unasked: str = "",
         stale_after: float | None = None,
         valid_if: Condition | None = None,
+        variants: Mapping[str, str | None] | None = None,
         timeout: float | None = None,
         doc: str = "",
     ) -> None:
@@ -109,6 +127,7 @@ class Readback(Parameter, Generic[T]):
         self.unasked = unasked
         self.stale_after = stale_after
         self.valid_if = valid_if
+        self.variants = dict(variants or {})
         self.inputs: tuple[Readback[Any], ...] = ()
         self.function: Callable[..., T] | None = None
 
@@ -128,11 +147,19 @@ class Readback(Parameter, Generic[T]):
     def __get__(self, instance: Block | None, owner: type[Block]) -> Self | BoundReadback[T]:
         if instance is None:
             return self
-        return cast(BoundReadback[T], instance.parameters[self.name])
+        return cast(BoundReadback[T], self.of(instance))
 
     def wire(self, key: str) -> list[str]:
         """Return the wire commands behind it."""
         return self.questions(key)
+
+    def exists_in(self, variant: str) -> bool:
+        """Tell whether a variant of the instrument has it."""
+        return self.variants.get(variant, "") is not None
+
+    def question(self, variant: str) -> str:
+        """Return how a variant of the instrument is asked."""
+        return self.variants.get(variant) or self.ask
 
     def questions(self, key: str) -> list[str]:
         """Return the question, behind the one that it depends on."""
@@ -151,8 +178,10 @@ class Setpoint(Readback[T]):
     Args:
         value: how it stands on the wire, with its limits.
         tell: the command; ``{ch}`` stands for the channel, ``{value}`` for the value.
+        before: a command that is sent before it.
         ask: the question for it; "" if the instrument can't be asked.
         refreshes: other readbacks of the same class that this command changes.
+        variants: as for a `Readback`.
         verify: whether what is read back must be what was sent; False where the manual says that it may differ.
         idempotent: whether it does no harm to send it twice: then it is repeated if its reply is lost.
         timeout: how long its replies may take, seconds, where it differs from the protocol's.
@@ -164,17 +193,20 @@ class Setpoint(Readback[T]):
         value: ValueType[T],
         *,
         tell: str,
+        before: str = "",
         ask: str = "",
         refreshes: Iterable[Readback[Any]] = (),
+        variants: Mapping[str, str | None] | None = None,
         verify: bool = True,
         idempotent: bool = False,
         timeout: float | None = None,
         doc: str = "",
     ) -> None:
-        super().__init__(value, ask=ask, timeout=timeout, doc=doc)
+        super().__init__(value, ask=ask, variants=variants, timeout=timeout, doc=doc)
         if "{value}" not in tell:
             raise DefinitionError(f"a setpoint's command needs {{value}}, got {tell!r}")
         self.tell = tell
+        self.before = before
         self.refreshes = tuple(refreshes)
         self.verify = verify
         self.idempotent = idempotent
@@ -186,11 +218,12 @@ class Setpoint(Readback[T]):
     def __get__(self, instance: Block | None, owner: type[Block]) -> Self | BoundSetpoint[T]:
         if instance is None:
             return self
-        return cast(BoundSetpoint[T], instance.parameters[self.name])
+        return cast(BoundSetpoint[T], self.of(instance))
 
     def wire(self, key: str) -> list[str]:
-        """Return the command and the question."""
-        return [self.tell.replace("{ch}", key), *self.questions(key)]
+        """Return the command, behind the one before it, and the question."""
+        commands = "; ".join(text for text in (self.before, self.tell) if text)
+        return [commands.replace("{ch}", key), *self.questions(key)]
 
     def bind(self, block: Block) -> BoundSetpoint[T]:
         """Return the object that stands for it on an instance."""
@@ -201,7 +234,7 @@ class Command(Parameter):
     """Something that the instrument does, without a value.
 
     Args:
-        tell: the command; ``{ch}`` stands for the channel.
+        tell: the command, or several that are sent one after the other; ``{ch}`` stands for the channel.
         refreshes: readbacks of the same class that it changes.
         idempotent: whether it does no harm to send it twice: then it is repeated if its reply is lost.
         timeout: how long its reply may take, seconds, where it differs from the protocol's.
@@ -211,14 +244,14 @@ class Command(Parameter):
     def __init__(
         self,
         *,
-        tell: str,
+        tell: str | Sequence[str],
         refreshes: Iterable[Readback[Any]] = (),
         idempotent: bool = False,
         timeout: float | None = None,
         doc: str = "",
     ) -> None:
         super().__init__(doc, timeout)
-        self.tell = tell
+        self.tells = (tell,) if isinstance(tell, str) else tuple(tell)
         self.refreshes = tuple(refreshes)
         self.idempotent = idempotent
 
@@ -232,8 +265,8 @@ class Command(Parameter):
         return cast(BoundCommand, instance.parameters[self.name])
 
     def wire(self, key: str) -> list[str]:
-        """Return the command."""
-        return [self.tell.replace("{ch}", key)]
+        """Return the command, or commands."""
+        return [text.replace("{ch}", key) for text in self.tells]
 
     def bind(self, block: Block) -> BoundCommand:
         """Return the object that stands for it on an instance."""
@@ -249,6 +282,10 @@ class Computed(Readback[T]):
         super().__init__(value, ask="", doc=function.__doc__ or "")
         self.inputs = inputs
         self.function = function
+
+    def exists_in(self, variant: str) -> bool:
+        """Tell whether a variant of the instrument has all that it is computed from."""
+        return all(readback.exists_in(variant) for readback in self.inputs)
 
     def questions(self, key: str) -> list[str]:
         """Return the questions for its inputs."""

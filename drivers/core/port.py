@@ -16,6 +16,7 @@ Theory of operation
    own.
 6. A reply that equals the identity is never the answer to another question: it is a late answer to a fence. Where
    replies name what they answer (``match``), one that answers another question is dropped, and the wait goes on.
+   An instrument that says its identity when it has been switched on (``restarted``) needs ``match`` instead.
 7. Ports may share a line. Each has its own state: an address that is dead is tried by its own keeper, seldom enough
    for the others. The connection is closed when the last of them lets go of it.
 """
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUND_TRIPS = 500  # of how many exchanges the times are kept
+MOST_REMEMBERED = 1000  # requests that the instrument refuses as a whole
+LONGEST_QUEUE = 100  # errors that are taken from an instrument's queue at a time
 ECHO = "the answer is the question: the line echoes, add echo=1 to the URL"
 
 
@@ -123,6 +126,7 @@ class Port:
         route: gets each message that comes; True if it takes it.
         on_change: called at each change of the state.
         on_power_cycle: called when the instrument has been without power.
+        on_verdict: called with what the instrument answered to the question after, or before, a command.
 
     Raises AddressError for a URL that can't be right, or a line that can't be shared.
     """
@@ -160,16 +164,18 @@ class Port:
         self.confirms = protocol.confirm is not None
         self.routes = False
         self.route: Callable[[bytes], bool] = lambda message: False
+        self.on_verdict: Callable[[str], None] = lambda answer: None
         self.exchanger: Exchanger | None = None
         self.identity_question: bytes | None = None
         self.identity_reply: bytes | None = None
         self.silences = 0
         self.writes = 0
+        self._too_much: set[str] = set()
         self.trouble = asyncio.Event()
         self._cause: LinkError | None = None
         self.line = Line(line) if isinstance(line, str) else line
         self.line.attach(self)
-        self._gap = protocol.gap(self.line.scheme)
+        self._gap = self.line.gap(protocol)
         self._keeper: Keeper | None = None
 
     @property
@@ -228,6 +234,8 @@ class Port:
         urgent: bool = False,
         then: Callable[[list[str]], Sequence[Request]] | None = None,
         only_after: int | None = None,
+        refusals: dict[int, RefusedError] | None = None,
+        refusable: int = 0,
     ) -> list[str]:
         """Send each request in turn and return the answers to all of them.
 
@@ -238,6 +246,9 @@ class Port:
             then: makes further requests out of the answers, to be sent in the same turn.
             only_after: for a write that is repeated, how many writes there were at its failure; if there has been
                 another one, it isn't sent.
+            refusals: gets what the instrument refuses to answer, by its place in the answers; without it the first
+                refusal is raised.
+            refusable: the place before which a refusal is raised all the same.
 
         Raises LinkError, ReplyError or TruncatedReply, and what ``then`` and the protocol's ``match`` raise.
         """
@@ -252,16 +263,29 @@ class Port:
         self.writes += urgent
         answers: list[str] = []
         request = requests[0]
+        waiting = deque(requests)
         began = time.perf_counter()
         try:
-            for number, request in enumerate(requests):
-                if number:
-                    self._check_stray(exchanger)
-                answers += await self.ask(exchanger, request)
-            if then is not None:
-                for request in then(answers):
-                    self._check_stray(exchanger)
-                    answers += await self.ask(exchanger, request)
+            while waiting:
+                request = waiting.popleft()
+                smaller = self.protocol.smaller(request) if request.text in self._too_much else ()
+                if not smaller:
+                    try:
+                        answers += await self.ask(exchanger, request)
+                    except RefusedError as error:
+                        smaller = self._smaller(request)
+                        if not smaller and (refusals is None or len(answers) < refusable):
+                            raise
+                        if not smaller and refusals is not None:
+                            refused = RefusedError(f"{error}; sent {request.payload!r}")
+                            refusals |= dict.fromkeys(range(len(answers), len(answers) + request.answers), refused)
+                            answers += [""] * request.answers
+                    if waiting or smaller or then is not None:
+                        self._check_stray(exchanger)
+                waiting.extendleft(reversed(smaller))
+                if not waiting and then is not None:
+                    waiting.extend(then(answers))
+                    then = None
         except UserError:
             raise  # nothing is on the wire
         except (RefusedError, ReadingInvalid) as error:
@@ -329,10 +353,10 @@ class Port:
                 raise
             return None
 
-    def lost_power(self) -> None:
+    def lost_power(self, how: str = "has been without power") -> None:
         """Have everything set up and read anew: the instrument says that it has been without power."""
         self.statistics.power_cycles += 1
-        self.log.warning("%s: has been without power", self.name)
+        self.log.warning("%s: %s", self.name, how)
         if self.state is LinkState.UP:
             self._suspect(None)
 
@@ -349,14 +373,16 @@ class Port:
         pause = self.line.quiet_until - time.perf_counter()
         if pause > 0:
             await asyncio.sleep(pause)
-        await exchanger.send(request.payload)
         answers: list[str] = []
-        if request.answers:
-            self.asking = request.text
-            try:
+        self.asking = request.text if request.answers else ""
+        try:
+            await exchanger.send(self.line.sealed(request.payload))
+            if request.answers:
                 answers = await self._answers(exchanger, request)
-            finally:
-                self.asking = ""
+                if request.until is not None:
+                    answers = await self._drained(exchanger, request, answers)
+        finally:
+            self.asking = ""
         gap = self._gap if request.answers else max(self._gap, self.protocol.command_gap)
         if gap:
             self.line.quiet_until = time.perf_counter() + gap
@@ -367,11 +393,9 @@ class Port:
         deadline = time.perf_counter() + request.timeout
         reply = await exchanger.receive(request.timeout)
         while True:
-            if reply != self.identity_reply or request.payload == self.identity_question:
-                text: str | None = protocol.unpacked(reply)
-                if protocol.match is not None:
-                    assert text is not None
-                    text = protocol.match(request.text, text)
+            is_own = reply != self.identity_reply or request.payload == self.identity_question
+            if is_own or protocol.restarted:
+                text = protocol.said(request, reply)
                 if text == request.text and protocol.accepted is None:
                     raise ReplyError(ECHO)
                 if text is not None:
@@ -379,9 +403,28 @@ class Port:
             self.statistics.discarded += 1
             reply = await exchanger.receive(left(deadline))
 
+    async def _drained(self, exchanger: Exchanger, request: Request, answers: list[str]) -> list[str]:
+        """Ask until the queue is empty; return as one answer what was in it, or that it was empty."""
+        entries: list[str] = []
+        while self.protocol.tells_error(answers[0]) and len(entries) < LONGEST_QUEUE:
+            entries += answers
+            await exchanger.send(self.line.sealed(request.payload))
+            answers = await self._answers(exchanger, request)
+        return ["; ".join(entries)] if entries else answers
+
+    def _smaller(self, request: Request) -> tuple[Request, ...]:
+        """Return what to ask in place of a request that was refused, now and from now on."""
+        smaller = self.protocol.smaller(request)
+        if smaller:
+            if len(self._too_much) >= MOST_REMEMBERED:
+                self._too_much.clear()
+            self._too_much.add(request.text)
+            self.log.debug("%s: refused in one request, asked in %d: %s", self.name, len(smaller), request.text)
+        return smaller
+
     def _check_stray(self, exchanger: Exchanger) -> None:
         stray = exchanger.resynchronise()
-        if stray and not (self.line.is_shared and self.protocol.match is not None):
+        if stray and not (self.line.is_shared and self.protocol.names_replies):
             raise ReplyError(f"{stray} bytes more than the answer")
 
     async def _take_turn(self, label: Callable[[], str], urgent: bool) -> Turn:
@@ -418,7 +461,7 @@ class Port:
             return True
         self.log.debug("%s: %d bytes came that nobody had asked for", self.name, stray)
         self.statistics.discarded += 1
-        if self.line.is_shared and self.protocol.match is not None:
+        if self.line.is_shared and self.protocol.names_replies:
             return True  # another instrument's, most likely; it will not be taken for ours
         self._suspect(None)
         self.line.release(turn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .checksums import Checksum
 from .errors import DefinitionError, LimitError
@@ -20,12 +21,15 @@ class Request:
         answers: how many answers its one reply holds; 0: it has no reply.
         text: what it says.
         timeout: how long its reply may take, seconds.
+        until: for a question that takes from a queue, a function that tells from the answer that it is empty: it is
+            asked until then.
     """
 
     payload: bytes
     answers: int
     text: str = ""
     timeout: float = 1.0
+    until: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Protocol:
         setup: commands that are sent at each connect, once the instrument is identified.
         power_on: a question, and a function that tells from its answer whether the instrument has been without
             power since it was asked before.
+        restarted: a regular expression for what the instrument says by itself once it has been switched on or reset;
+            then it is set up, and everything is read, anew. It may be the identity: ``match`` tells one from the other.
         join: what stands between several questions in one message, and between their answers; None if the
             instrument takes only one at a time.
         max_send: the longest message that the instrument takes, bytes.
@@ -64,6 +70,8 @@ class Protocol:
         command_gap: the silence that it wants after a message without a reply, seconds, if that is longer.
         confirm: a question asked after each command, and a function that tells from its answer whether the
             command was accepted. It is also asked once at connect, to clear what came before.
+        confirm_queue: whether each answer to that question takes an error from a queue. Then it is asked before a
+            command as well as after it, alone, and until its answer says that there is none.
         accepted: for an instrument that answers commands, a function that tells from the answer whether the command
             was accepted.
         match: the answer that stands in a reply, by the texts of the question and of the reply; None if the reply
@@ -81,6 +89,7 @@ class Protocol:
     max_late: float | None = None
     setup: Sequence[str] = ()
     power_on: tuple[str, Callable[[str], bool]] | None = None
+    restarted: str = ""
     join: str | None = None
     max_send: int = 255
     max_joined: int = 8
@@ -88,6 +97,7 @@ class Protocol:
     gaps: Mapping[str, float] = field(default_factory=dict)
     command_gap: float = 0.0
     confirm: tuple[str, Callable[[str], bool]] | None = None
+    confirm_queue: bool = False
     accepted: Callable[[str], bool] | None = None
     match: Callable[[str, str], str | None] | None = None
     encoding: str = "latin-1"
@@ -106,7 +116,9 @@ class Protocol:
             raise DefinitionError(
                 "confirm asks after a command that has no answer, accepted is for one that has"
             )
-        for pattern in (*(self.identify or ())[1:], *self.variants.values()):
+        if self.restarted and self.match is None:
+            raise DefinitionError("restarted= is told from an answer by match=")
+        for pattern in (*(self.identify or ())[1:], *self.variants.values(), self.restarted):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -117,9 +129,43 @@ class Protocol:
         """What tells how messages are cut; instruments that share a line must have the same."""
         raise NotImplementedError
 
-    def framer(self) -> Framer:
-        """Return a framer for what the instrument sends."""
+    @property
+    def framings(self) -> tuple[str, ...]:
+        """What ``framing=`` in a URL may be, for a protocol that is framed in several ways."""
+        return ()
+
+    def framer(self, framing: str = "") -> Framer:
+        """Return a framer for what the instrument sends.
+
+        Args:
+            framing: what the URL says, or else the link's scheme.
+        """
         raise NotImplementedError
+
+    @property
+    def names_replies(self) -> bool:
+        """Whether a reply names the instrument and what it answers."""
+        return self.match is not None
+
+    @property
+    def identity_is_unique(self) -> bool:
+        """Whether no other question can have the answer that the one to ``identify`` has."""
+        return True
+
+    def fence(self, framing: str) -> str | None:
+        """Return the question whose answer names itself, where that to ``identify`` doesn't; it is asked before it.
+
+        An instrument that does not answer it is given ``max_late`` seconds of silence instead.
+        """
+        return None
+
+    def lateness(self, framing: str) -> float:
+        """Return how long a fence waits before it asks, seconds, where no question names itself."""
+        return 0.0
+
+    def addressed(self, address: str) -> str:
+        """Return an address as it stands on the wire. Raises AddressError if it can't be one."""
+        return address
 
     def packed(self, text: str) -> bytes:
         """Return the message that says ``text``."""
@@ -149,8 +195,13 @@ class Protocol:
         """
         return self.power_on is not None and self.power_on[0] == question and self.power_on[1](answer)
 
-    def gap(self, scheme: str) -> float:
-        """Return the silence that the instrument wants between two exchanges, seconds."""
+    def gap(self, scheme: str, baudrate: int = 0) -> float:
+        """Return the silence that the instrument wants between two exchanges, seconds.
+
+        Args:
+            scheme: of the link.
+            baudrate: of a serial line, or 0 where that isn't known.
+        """
         line = "serial" if scheme == "rfc2217" else scheme
         return self.gaps.get(line, self.gaps.get("", 0.0))
 
@@ -160,15 +211,51 @@ class Protocol:
         Parts are joined into as few messages as the instrument takes, or stand in one each if not ``joined``.
         """
         made: list[tuple[str, int, float]] = []
+        joins = False
         for part in parts:
             timeout = self.timeout if part.timeout is None else part.timeout
-            if joined and made and self.join is not None and made[-1][1] < self.max_joined:
+            alone = self.takes_from_queue(part.text)
+            if joins and not alone and self.join is not None and made[-1][1] < self.max_joined:
                 text = f"{made[-1][0]}{self.join}{part.text}"
                 if len(self.packed(text)) <= self.max_send:
                     made[-1] = text, made[-1][1] + part.answered, max(made[-1][2], timeout)
                     continue
             made.append((part.text, int(part.answered), timeout))
-        return tuple(Request(self.packed(text), answers, text, limit) for text, answers, limit in made)
+            joins = joined and not alone
+        return tuple(
+            Request(self.packed(text), answers, text, limit, self._until(text))
+            for text, answers, limit in made
+        )
+
+    def takes_from_queue(self, question: str) -> bool:
+        """Tell whether each answer to this question takes an error from a queue."""
+        return self.confirm_queue and self.confirm is not None and question == self.confirm[0]
+
+    def _until(self, question: str) -> Callable[[str], bool] | None:
+        return self.confirm[1] if self.confirm is not None and self.takes_from_queue(question) else None
+
+    def tells_error(self, answer: str) -> bool:
+        """Tell whether the answer to the confirm question tells of an error; one that makes no sense does not."""
+        try:
+            return self.confirm is not None and not self.confirm[1](answer)
+        except ValueError:
+            return False
+
+    def rank(self, text: str) -> Any:
+        """Return what questions that are asked together are sorted by, to have neighbours that can be joined."""
+        return 0
+
+    def smaller(self, request: Request) -> tuple[Request, ...]:
+        """Return what to ask in place of a request that was refused, perhaps for one of its parts; () for nothing."""
+        return ()
+
+    def said(self, request: Request, reply: bytes) -> str | None:
+        """Return what a reply says, its answers joined, or None if it belongs to another request.
+
+        Raises ReplyError if its checksum is wrong, and what ``match`` raises.
+        """
+        text = self.unpacked(reply)
+        return text if self.match is None else self.match(request.text, text)
 
     def answers(self, text: str, count: int) -> list[str]:
         """Return the answers in the text of one reply.
@@ -226,7 +313,7 @@ class Lines(Protocol):
         """What tells how messages are cut."""
         return self._ends, self.silence, self.skip_empty, self.blocks, self.max_message
 
-    def framer(self) -> Framer:
+    def framer(self, framing: str = "") -> Framer:
         """Return a framer for what the instrument sends."""
         ends = [end.encode(self.encoding) for end in self._ends]
         kind = BlockFramer if self.blocks else LineFramer
@@ -274,7 +361,7 @@ class Frames(Protocol):
         """What tells how messages are cut."""
         return self.framing
 
-    def framer(self) -> Framer:
+    def framer(self, framing: str = "") -> Framer:
         """Return a framer for what the instrument sends."""
         return self.framing()
 

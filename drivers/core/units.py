@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KNOWN = frozenset(
     {
         *("", "K", "degC", "mK", "K/min", "K/s", "V", "mV", "A", "mA", "W", "mW", "ohm", "Hz", "%"),
-        *("s", "ms", "min", "h", "m", "mm", "g", "kg", "Pa", "hPa", "bar", "mbar"),
+        *("s", "ms", "min", "h", "rpm", "rpm/s", "m", "mm", "g", "kg", "Pa", "hPa", "bar", "mbar"),
     }
 )
 

@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from . import units
 from .errors import DefinitionError, LimitError, ValueTypeError
-from .numerals import Numeral, decode_int, numeral
+from .numerals import Numeral, decode_float, decode_int, numeral
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
@@ -47,7 +47,10 @@ class ValueType(ABC, Generic[T]):
 
     @abstractmethod
     def decode(self, text: str) -> T:
-        """Return the value in a reply. Raises ValueError if it is not one."""
+        """Return the value in a reply.
+
+        Raises ValueError if it is not one, ReadingInvalid if the text says that there is no valid one.
+        """
 
     @abstractmethod
     def encode(self, value: T) -> str:
@@ -76,13 +79,14 @@ def _ordered(limits: Limits | None, spec: str, written: Limits | None) -> Limits
     return limits
 
 
-def _within(value: float, limits: Limits | None, unit: str) -> None:
+def within(value: float, limits: Limits | None, unit: str) -> None:
+    """Raise LimitError for a value beyond the limits."""
     if limits is not None and not limits[0] <= value <= limits[1]:
         low, high = limits
         raise LimitError(f"{value:.10g} is beyond the limits {low:.10g} to {high:.10g} {unit}".rstrip())
 
 
-def _split(text: str, separator: str, widths: Sequence[int | None]) -> list[str]:
+def split(text: str, separator: str, widths: Sequence[int | None]) -> list[str]:
     """Return the parts of a text: between separators, between blanks, or of so many characters each.
 
     Raises ValueError if it is shorter than these, or longer.
@@ -106,6 +110,11 @@ class Float(ValueType[float]):
         spec: how it is written, as in `labioc.drivers.core.numerals`; ``.3f`` is three decimals.
         limits: the lowest and highest value that the instrument takes.
         counts: where a whole number stands on the wire, how many of it make one unit; 10 is one implied decimal.
+
+    Attributes:
+        per: the same, 1.0 if not given.
+        dtype: NumPy's name for what stands on the wire, if it is the bytes of one of NumPy's types; else "".
+        is_plain: whether its text is a number to Python, too.
     """
 
     expected = "a number"
@@ -118,16 +127,17 @@ class Float(ValueType[float]):
         self.spec = spec
         written = numeral(spec, whole=counts is not None)
         self.width = written.width
-        self._encode, self._decode, self.decode_all = written.encode, written.decode, written.decode_all
+        self._encode, self._decode, self.dtype = written.encode, written.decode, written.dtype
+        self.is_plain = written.decode is decode_float
         self._resolution = written.resolution
+        self.per = 1.0
         written_limits: Limits | None = written.limits
         if written.whole:
-            per = 1.0 if counts is None else counts
+            self.per = per = 1.0 if counts is None else counts
             if not per:
                 raise DefinitionError("counts=0: a unit can't be made of nothing")
             self._encode = lambda value: written.encode(round(value * per))
             self._decode = lambda text: written.decode(text) / per
-            self.decode_all = None
             self._resolution = abs(1.01 / per)  # one step, however it is rounded
             if written.limits is not None:
                 low, high = sorted((written.limits[0] / per, written.limits[1] / per))
@@ -151,7 +161,7 @@ class Float(ValueType[float]):
         value = float(value)
         if not math.isfinite(value):
             raise LimitError(f"expected a finite number, got {value!r}")
-        _within(value, self.limits, self.unit)
+        within(value, self.limits, self.unit)
         self.encode(value)
         return value
 
@@ -175,6 +185,7 @@ class Time(Float):
         self.zone = zone
         self._resolution = 1e-5 if "%f" in pattern else 1.0
         self._relative = 0.0
+        self.is_plain = False
         self.expected = f"a time like {self.encode(0)!r}"
 
     def decode(self, text: str) -> float:
@@ -194,6 +205,10 @@ class Integer(ValueType[int]):
         unit: its unit on the wire.
         spec: how it is written, as in `labioc.drivers.core.numerals`; ``04X`` is four hexadecimal digits.
         limits: the lowest and highest value that the instrument takes.
+
+    Attributes:
+        dtype: NumPy's name for what stands on the wire, if it is the bytes of one of NumPy's types; else "".
+        is_plain: whether its text is a number to Python, too.
     """
 
     expected = "a whole number"
@@ -204,7 +219,8 @@ class Integer(ValueType[int]):
         self.spec = spec
         written = numeral(spec, whole=True)
         self.width = written.width
-        self._encode, self._decode, self.decode_all = written.encode, written.decode, written.decode_all
+        self._encode, self._decode, self.dtype = written.encode, written.decode, written.dtype
+        self.is_plain = written.decode is decode_int
         self.limits = _ordered(limits, spec, written.limits)
 
     def decode(self, text: str) -> int:
@@ -220,7 +236,7 @@ class Integer(ValueType[int]):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise ValueTypeError(f"expected a whole number, got {value!r}")
         value = int(value)
-        _within(value, self.limits, self.unit)
+        within(value, self.limits, self.unit)
         return value
 
 
@@ -453,7 +469,7 @@ class Fields(ValueType[N]):
             found = self.separator.fullmatch(text)
             texts = found.groups("") if found is not None else ()
         else:
-            texts = _split(text, self.separator, self._widths)
+            texts = split(text, self.separator, self._widths)
         if len(texts) != len(self._types):
             raise ValueError(text)
         return self.kind(*(t.decode(s) for t, s in zip(self._types, texts, strict=True)))
@@ -486,63 +502,3 @@ class Fields(ValueType[N]):
             self.fields.values(), cast(tuple[Any, ...], sent), cast(tuple[Any, ...], kept), strict=True
         )
         return all(t.agree(a, b) for t, a, b in pairs)
-
-
-class Array(ValueType[tuple[float, ...]]):
-    """Several numbers of one kind in one reply, such as a curve or the readings of all inputs.
-
-    Args:
-        element: the value type of each number, `Float` or `Integer`.
-        max_length: the largest number of elements.
-        separator: what stands between them. A blank is any number of blanks; "" is nothing, each has a ``width``.
-    """
-
-    def __init__(self, element: Float | Integer, max_length: int, *, separator: str = ",") -> None:
-        if not isinstance(element, (Float, Integer)) or max_length < 1:
-            raise DefinitionError(f"an array is of numbers, one at least; got {element!r}, {max_length!r}")
-        if not separator and element.width is None:
-            raise DefinitionError("numbers of no width, with nothing between them")
-        self.element = element
-        self.max_length = max_length
-        self.separator = separator
-        self.unit = element.unit
-        self.limits = element.limits
-        between = f"with {separator!r} between them" if separator else f"of {element.width} characters"
-        self.expected = f"up to {max_length} numbers {between}"
-
-    def decode(self, text: str) -> tuple[float, ...]:
-        """Return the numbers in a reply; an empty one has none."""
-        if not self.separator:
-            return self._decode_all(text)
-        texts = _split(text, self.separator, ()) if text.strip() else []
-        if len(texts) > self.max_length:
-            raise ValueError(text)
-        return tuple(map(self.element.decode, texts))
-
-    def _decode_all(self, text: str) -> tuple[float, ...]:
-        width = self.element.width or 1
-        count, rest = divmod(len(text), width)
-        if rest or count > self.max_length:
-            raise ValueError(text)
-        if self.element.decode_all is not None:
-            return tuple(self.element.decode_all(text))
-        return tuple(self.element.decode(text[at : at + width]) for at in range(0, len(text), width))
-
-    def encode(self, value: tuple[float, ...]) -> str:
-        """Return the numbers with the separator between them."""
-        encode: Callable[[Any], str] = self.element.encode
-        return self.separator.join(map(encode, value))
-
-    def check(self, value: object) -> tuple[float, ...]:
-        """Return the numbers, each checked. Raises ValueTypeError, LimitError."""
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-            raise ValueTypeError(f"expected a sequence of numbers, got {value!r}")
-        checked = tuple(map(self.element.check, value))
-        if len(checked) > self.max_length:
-            raise LimitError(f"expected {self.max_length} numbers at most, got {len(checked)}")
-        return checked
-
-    def agree(self, sent: tuple[float, ...], kept: tuple[float, ...]) -> bool:
-        """Compare number by number."""
-        agree: Callable[[Any, Any], bool] = self.element.agree
-        return len(sent) == len(kept) and all(map(agree, sent, kept))

@@ -52,3 +52,11 @@ def port_number(text: str) -> int:
     if not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port number")
     return int(text)
+
+
+def name_and_text(text: str, expected: str) -> tuple[str, str]:
+    """Read NAME=TEXT. Raises Failure, which says what was expected."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Failure(f"expected {expected}, got {text!r}")
+    return name, value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,6 +57,8 @@ class Unit:
         longest = max(self.device.pvdb, key=len)
         if len(longest) > LONGEST_NAME:
             raise DefinitionError(f"{config.name}: {longest} has more than {LONGEST_NAME} characters")
+        for name, scale in config.scales.items():
+            self.device.set_scale(name, scale)
         for name, (low, high) in config.limits.items():
             self.device.narrow(name, low, high)
         for name, alarm in config.alarms.items():
@@ -111,6 +113,12 @@ class Host:
             self.pvs.update(unit.device.pvdb)
         self.server = CAServer(self.pvs, interfaces, access)
         self._pollers: list[asyncio.Task[None]] = []
+        self._prepare: Callable[[], Awaitable[None]] | None = None
+
+    def serve_too(self, pvs: Mapping[str, PV], prepare: Callable[[], Awaitable[None]]) -> None:
+        """Serve PVs that are no instrument's; ``prepare`` is awaited before the server opens."""
+        self.pvs.update(pvs)
+        self._prepare = prepare
 
     async def __aenter__(self) -> Self:
         try:
@@ -120,6 +128,8 @@ class Host:
                     asyncio.create_task(unit.poller.run(), name=f"poller {unit.config.name}")
                 )
             await asyncio.gather(*(unit.ready() for unit in self.units))
+            if self._prepare is not None:
+                await self._prepare()
             await self.server.start()
         except BaseException:
             await self._stop()

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
+import labioc.drivers
 import labioc.iocs
-from labioc.devices.core import Alarm, Device
+from labioc.devices.core import Alarm, Device, Scale
 from labioc.drivers.core import Driver
 from labioc.drivers.core.errors import UserError
 from labioc.sim.core import Simulator
 
 ENTRY_POINTS = "labioc.instruments"
-NO_INSTRUMENTS = {"core", "examples"}
 
 
 class UnknownInstrument(UserError, LookupError):
@@ -61,6 +61,8 @@ class InstrumentConfig:
         macros: the macros of the prefix.
         limits: narrower limits for setpoints, by PV name without the prefix, in the PV's unit.
         alarms: alarm limits for readings, likewise.
+        scales: how many steps make one unit, by the PV's name without the prefix, or by the group's, with its colon;
+            limits and alarms are in that unit then.
         simulated: whether a simulator stands in for the instrument; its PVs say so.
         address: its address on a line that several instruments share: those with the same URL.
         retry_every: the longest time between two attempts to connect, seconds; None: as short as the line allows.
@@ -75,6 +77,7 @@ class InstrumentConfig:
     macros: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     simulated: bool = False
     address: str = ""
     retry_every: float | None = None
@@ -117,5 +120,8 @@ def instrument_names() -> list[str]:
 
 def bundled_names() -> list[str]:
     """Return the names of the instruments that come with labioc."""
-    modules = pkgutil.iter_modules(labioc.iocs.__path__)
-    return sorted(module.name for module in modules if module.name not in NO_INSTRUMENTS)
+    rooms = (
+        {module.name for module in pkgutil.iter_modules(room.__path__)}
+        for room in (labioc.iocs, labioc.drivers)
+    )
+    return sorted(set.intersection(*rooms) - {"core"})
