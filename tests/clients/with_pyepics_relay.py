@@ -1,6 +1,7 @@
-"""What publishes to a relay with pyepics, and who reads it. `python -m tests.clients.with_pyepics_relay ACTION`."""
+"""What publishes to a relay with pyepics, and who reads it. `python -m tests.clients.with_pyepics_relay learns`."""
 
 import epics
+import numpy as np
 from tests.clients.common import Inbox, main, say, shows
 
 PREFIX = "5trap:relay:"
@@ -14,9 +15,14 @@ def reads() -> None:
     say(value=epics.caget(PREFIX + "pressure_log_F100.VAL"))
     say(value=epics.caget(PREFIX + "cmdline_output_c10000", as_string=True))
     # again and again, by who did not begin it, and past its end
+    events = Inbox()
+    buffer = epics.PV(
+        PREFIX + "pressure_log_F100", auto_monitor=True, callback=lambda value, **more: events.put(value)
+    )
     say(done=sum(epics.caput(PREFIX + "pressure_log_F100", float(n)) for n in range(120)))
-    log = epics.PV(PREFIX + "pressure_log_F100.VAL").get(use_monitor=False)
-    say(first=log[0], last=log[-1], count=len(log))
+    events.until(lambda value: bool(np.ravel(value)[-1] == 119.0))
+    for log in (buffer.get(), epics.PV(PREFIX + "pressure_log_F100.VAL").get(use_monitor=False)):
+        say(first=log[0], last=log[-1], count=len(log))
 
 
 def sets_fields() -> None:
@@ -51,5 +57,12 @@ def waits() -> None:
     say(events=seen + events.until(shows(21.2)))
 
 
+def learns() -> None:
+    """All of it."""
+    reads()
+    sets_fields()
+    waits()
+
+
 if __name__ == "__main__":
-    main(reads, sets_fields, waits)
+    main(learns)

@@ -1,0 +1,699 @@
+"""The sequence server: blocking code in a thread of its own behind PVs."""
+
+import argparse
+import asyncio
+import math
+import queue
+import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from caproto.server import PVGroup, SubGroup, pvproperty
+from tests.ca import Client, PutFailed, Reading, until
+from tests.test_cli import line_of
+from tests.test_cli import running as labioc_running
+from tests.test_clients import learn
+
+from labioc.devices.core.soft import soft
+from labioc.iocs.core import Program, sequence
+from labioc.iocs.core.autosave import Autosave
+from labioc.iocs.core.command import Failure
+from labioc.iocs.core.program import find_program
+from labioc.iocs.core.pvgroups import running
+from labioc.iocs.core.save_file import formatted
+from labioc.iocs.core.sequence import Blocking, Command, SequenceServer, ServerStopped
+from labioc.iocs.core.server import CAServer
+from labioc.iocs.sequence import program as sequence_program
+
+PATIENCE = 20.0
+BUSY, DONE, FAILED, IDLE, WAITING = range(5)
+
+
+@asynccontextmanager
+async def serving(group: Any, pvs: Any = ()) -> AsyncIterator[None]:
+    server = CAServer({**group.pvdb, **dict(pvs)})
+    async with running(group):
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop()
+
+
+class Queues:
+    io_get_queue: queue.Queue[Command]
+    io_put_queue: queue.Queue[Any]
+
+
+class Measuring(Queues):
+    """A system whose commands take as long as the test likes."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.executed: list[tuple[str, Any]] = []
+
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        self.executed.append((pv_name, value))
+        if pv_name != "CMD":
+            return
+        if value == "fail":
+            raise ValueError("there is no sample")
+        if value == "exit":
+            raise SystemExit("enough")
+        if value.startswith("measure"):
+            assert self.may_end.wait(PATIENCE)
+        self.io_put_queue.put({"values": [1.0, 2.0, 3.0]})
+
+
+class Bench(SequenceServer):
+    target = soft("ao", "TARGET", "Where to", egu="K")
+    count = soft("ai", "COUNT", "How often")
+
+
+class Spares:
+    """PVs of the same server, with no system behind them; RELEASE lets the system go on."""
+
+    def __init__(self, may_end: threading.Event) -> None:
+        class Group(PVGroup):  # type: ignore[misc]  # caproto ships no types
+            spare = soft("ai", "SPARE")
+            spare_out = soft("ao", "SPARE_OUT")
+            release = soft("bo", "RELEASE", states=("Idle", "Release"))
+
+        self.group = Group("Q:")
+
+        async def put(value: float) -> None:
+            self.group.spare_out.post(value, time.time())
+
+        async def release(value: int) -> None:
+            may_end.set()
+
+        self.group.spare.post(7.0, time.time())
+        self.group.spare_out.putter, self.group.release.putter = put, release
+
+
+@asynccontextmanager
+async def bench(system: Any, **settings: Any) -> AsyncIterator[Any]:
+    server: Any = Bench("Q:")
+    server.system = system
+    for name, value in settings.items():
+        setattr(server, name, value)
+    async with serving(server):
+        yield server
+
+
+async def test_pyepics_puts_commands(ca_environment: dict[str, str]) -> None:
+    server: Any = Bench("Q:")
+    server.system = system = Measuring()
+    async with serving(server, Spares(system.may_end).group.pvdb.items()):
+        learned = await learn("sequence", "commands")
+    assert learned[:2] == [
+        {"other": 7.0, "other_put": 1, "running": True, "done": False},
+        {"values": [1.0, 2.0, 3.0], "count": 10_000, "size": 10_000},
+    ]
+    assert system.executed[0] == ("CMD", "measure " + "x" * 9992)
+    # with wait=True
+    assert learned[2:4] == [
+        {"put": 1, "values": [1.0, 2.0, 3.0]},
+        {"ack": "DONE", "write": False, "values_write": False},
+    ]
+    assert learned[4:] == [
+        {"ack": "FAILED", "severity": 2, "message": "CMD: ValueError: there is no sample", "command": 3},
+        {"ack": "DONE", "command": 0},
+    ]
+
+
+async def text(client: Client, name: str) -> str:
+    value = (await client.get(name)).value
+    return bytes(value if isinstance(value, list) else [value]).decode("latin-1").rstrip("\0")
+
+
+def is_value(value: Any) -> Any:
+    return lambda reading: bool(reading.value == value)
+
+
+async def test_puts_come_back_as_errors_when_the_system_fails(client: Client) -> None:
+    async with bench(Measuring()):
+        for command, message in (("fail", "ValueError: there is no sample"), ("exit", "SystemExit: enough")):
+            with pytest.raises(PutFailed):
+                await client.put("Q:CMD", command)
+            assert await text(client, "Q:message") == f"CMD: {message}"
+        await client.put("Q:CMD", "quick")
+        assert (await client.get("Q:ACK")).value == DONE
+
+
+async def test_ack_tells_each_step_and_commands_keep_their_order(client: Client) -> None:
+    system = Measuring()
+    async with bench(system):
+        async with client.monitor("Q:ACK") as ack:
+            puts = [asyncio.create_task(client.put("Q:CMD", "measure 1"))]
+            await ack.next(is_value(BUSY))
+            puts += [asyncio.create_task(client.put("Q:CMD", word)) for word in ("measure 2", "fail")]
+            puts.append(asyncio.create_task(client.put("Q:TARGET", 3.0)))
+            assert (await client.get("Q:TARGET")).severity == 3  # nobody has put to it yet
+            system.may_end.set()
+            results = await asyncio.gather(*puts, return_exceptions=True)
+            await ack.next(is_value(FAILED))
+        assert [type(result) for result in results] == [type(None), type(None), PutFailed, type(None)]
+        assert [reading.value for reading in ack.received] == [IDLE, WAITING, *[BUSY, DONE] * 2, BUSY, FAILED]
+        assert [value for _, value in system.executed] == ["measure 1", "measure 2", "fail", 3.0]
+        assert (await client.get("Q:TARGET")).value == 3.0
+
+
+class Clamping(Queues):
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        self.io_put_queue.put({"TARGET": min(value, 100.0), "COUNT": 1})
+
+
+async def test_what_the_system_puts_reaches_monitors_and_has_the_last_word(client: Client) -> None:
+    async with bench(Clamping()), client.monitor("Q:COUNT") as count:
+        await client.put("Q:TARGET", 500.0)
+        assert (await client.get("Q:TARGET")).value == 100.0
+        assert (await count.next(is_value(1.0))).severity == 0
+
+
+async def test_without_a_system_the_pvs_are_served_alone(client: Client) -> None:
+    async with bench(None) as server:
+        await client.put("Q:CMD", "nobody hears")
+        await client.put("Q:TARGET", 4.0)
+        assert await text(client, "Q:CMD") == "nobody hears"
+        assert (await client.get("Q:TARGET")).value == 4.0
+        async with client.monitor("Q:values") as values:
+            server.io_put_queue.put({"values": [5.0, 6.0]})
+            await values.next(is_value([5.0, 6.0]))
+
+
+async def test_what_the_system_gave_is_what_it_was_then(client: Client) -> None:
+    async with bench(None) as server, client.monitor("Q:values") as values:
+        await values.next()
+        seen: list[float] = []
+        told: dict[str, Any] = {"values": seen}
+        for number in range(3):
+            seen.append(float(number))
+            server.io_put_queue.put(told)
+        told.update(dict.fromkeys(map(str, range(100)), 0))
+        await values.next(is_value([0.0, 1.0, 2.0]))
+    assert [reading.value for reading in values.received[1:]] == [0.0, [0.0, 1.0], [0.0, 1.0, 2.0]]
+
+
+async def test_the_server_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "MAX_UPDATES", 2)
+    server: Any = Bench("Q:")
+    async with running(server):
+        await until(lambda: server.io_put_queue.server_thread is not None)
+        for _ in range(2):
+            server.io_put_queue.put({"COUNT": 1})
+        with pytest.raises(queue.Full):
+            server.io_put_queue.put({"COUNT": 2})
+        await until(lambda: server.count.value == 1)
+        server.io_put_queue.put({"COUNT": 3})
+        await until(lambda: server.count.value == 3)
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
+
+
+class Raising(Queues):
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        if value == "fail":
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NoText(), "CMD: NoText"),
+        (ValueError("\0\ud800€" * 1000), "CMD: ValueError: " + "??" * 1000),
+        (KeyboardInterrupt(), "CMD: KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CMD: CancelledError"),
+    ],
+    ids=["no text", "no Latin-1", "interrupt", "cancelled"],
+)
+async def test_whatever_the_system_raises_the_server_goes_on(
+    client: Client, error: BaseException, message: str
+) -> None:
+    async with bench(Raising(error)):
+        with pytest.raises(PutFailed):
+            await client.put("Q:CMD", "fail")
+        assert await text(client, "Q:message") == message[: sequence.MESSAGE_BYTES]
+        await client.put("Q:CMD", "go on")
+
+
+class Polling(Queues):
+    io_period = 0.001
+    io_reads = ("COUNT",)
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.is_broken = False
+
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        self.is_broken = value == "break"
+
+    def io_poll(self) -> None:
+        self.polls += 1
+        if self.is_broken:
+            raise OSError(f"error {self.polls}")
+        self.io_put_queue.put({"COUNT": self.polls})
+
+
+async def test_a_poll_that_fails_is_an_alarm_of_what_it_reads_and_logged_once(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = Polling()
+    async with bench(system), client.monitor("Q:COUNT") as count:
+        for _ in range(2):
+            await count.next(is_good)
+            await client.put("Q:CMD", "break")
+            await count.next(has_status(1))
+            broken = system.polls
+            await until(lambda broken=broken: system.polls > broken + 5)  # type: ignore[misc]
+            await client.put("Q:CMD", "mend")
+        await count.next(is_good)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage().startswith("Q:a poll: OSError") for record in errors] == [True, True]
+
+
+class OwnLoop(Queues):
+    """A system that takes its commands by itself."""
+
+    def __init__(self) -> None:
+        self.ended: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while True:
+                command = self.io_get_queue.get()
+                pv_name, value = command
+                if value == "fail":
+                    command.done(RuntimeError("not today"))
+                elif value == "die":
+                    raise OSError("the device is gone")
+                elif pv_name == "TARGET":
+                    # takes one more, as a sequence does that looks for a STOP
+                    self.io_put_queue.put({"COUNT": value, "NOTHING": 1, "ACK": "a text"})
+        except BaseException as error:
+            self.ended = error
+            raise
+
+
+async def test_a_system_with_a_loop_of_its_own(client: Client) -> None:
+    system = OwnLoop()
+    async with bench(system):
+        await client.put("Q:CMD", "one")
+        with pytest.raises(PutFailed):
+            await client.put("Q:CMD", "fail")
+        assert await text(client, "Q:message") == "CMD: RuntimeError: not today"
+        await client.put("Q:TARGET", 8.0)
+        assert (await client.get("Q:COUNT")).value == 8.0
+    assert isinstance(system.ended, ServerStopped)
+
+
+async def test_values_that_do_not_fit_are_told_and_leave_the_others_alone(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(None) as server:
+        for _ in range(3):
+            server.io_put_queue.put({"COUNT": "many", "NOTHING": 1, "values": [1.0]})
+        with pytest.raises(TypeError):
+            server.io_put_queue.put(("values", [2.0]))
+        async with client.monitor("Q:values") as values:
+            await values.next(is_value(1.0))
+        count = await client.get("Q:COUNT")
+        assert (count.status, count.severity) == (12, 3)
+        server.io_put_queue.put({"COUNT": 5})
+        async with client.monitor("Q:COUNT") as events:
+            await events.next(lambda reading: bool(reading.value == 5.0 and reading.severity == 0))
+    assert len([record for record in caplog.records if "COUNT" in record.message]) == 1
+    assert len([record for record in caplog.records if "NOTHING" in record.message]) == 1
+
+
+async def test_a_system_whose_thread_dies_is_told_of(client: Client) -> None:
+    async with bench(OwnLoop()):
+        await client.get("Q:ACK")
+        with pytest.raises(PutFailed):
+            await client.put("Q:CMD", "die")
+        for name in ("Q:TARGET", "Q:values", "Q:CMD"):
+            reading = await client.get(name)
+            assert (name, reading.status, reading.severity) == (name, 9, 3)
+        assert await text(client, "Q:message") == "the system has ended: OSError: the device is gone"
+        with pytest.raises(PutFailed):
+            await client.put("Q:TARGET", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("system", "why"), [(object, "neither io_execute"), (Clamping.io_execute, "neither io_execute")]
+)
+async def test_a_system_that_is_none(client: Client, system: Any, why: str) -> None:
+    async with bench(system):
+        async with client.monitor("Q:ACK") as ack:
+            await ack.next(is_value(FAILED))
+        assert why in await text(client, "Q:message")
+
+
+async def test_more_commands_than_anybody_waits_for_are_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "MAX_COMMANDS", 2)
+    system = Measuring()
+    async with bench(system):
+        async with client.monitor("Q:ACK") as ack:
+            first = asyncio.create_task(client.put("Q:CMD", "measure"))
+            await ack.next(is_value(BUSY))
+        puts = [asyncio.create_task(client.put("Q:TARGET", float(n))) for n in range(3)]
+        done, _ = await asyncio.wait(puts, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {puts[2]}
+        assert isinstance(puts[2].exception(), PutFailed)
+        assert await text(client, "Q:message") == "TARGET: 2 commands are waiting already"
+        system.may_end.set()
+        await asyncio.gather(first, *puts[:2])
+        assert (await client.get("Q:TARGET")).value == 1.0
+
+
+async def test_the_server_stops_although_the_system_works(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sequence, "STOP_SECONDS", 0.05)
+    system = Measuring()
+    async with asyncio.timeout(PATIENCE):
+        async with bench(system), client.monitor("Q:ACK") as ack:
+            put = asyncio.create_task(client.put("Q:CMD", "measure"))
+            await ack.next(is_value(BUSY))
+        with pytest.raises((ConnectionResetError, PutFailed)):
+            await put
+    assert "still at work" in caplog.text
+    with pytest.raises(ServerStopped):
+        system.io_put_queue.put({"COUNT": 1})
+    with pytest.raises(ServerStopped):
+        system.io_get_queue.get()
+    system.may_end.set()
+
+
+class Sdk:
+    """A vendor's library: it blocks, and sometimes it hangs."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.position = 1.5
+        self.is_broken = False
+
+    def get_position(self) -> float:
+        assert self.may_answer.wait(PATIENCE)
+        return self.position
+
+    def get_count(self) -> int:
+        if self.is_broken:
+            raise OSError("error 42")
+        return 3
+
+    def move_to(self, position: float) -> float:
+        assert self.may_answer.wait(PATIENCE)
+        self.position = round(position)
+        return self.position
+
+
+def blocking(sdk: Sdk) -> Blocking:
+    reads: dict[str, Any] = {"POS": sdk.get_position, "COUNT": sdk.get_count}
+    return Blocking(reads=reads, writes={"TARGET": sdk.move_to}, every=0.02)
+
+
+class Stage(Bench):
+    position = soft("ai", "POS", "Where it is")
+
+
+@asynccontextmanager
+async def stage(sdk: Sdk) -> AsyncIterator[Any]:
+    server: Any = Stage("Q:")
+    server.system = blocking(sdk)
+    async with serving(server):
+        yield server
+
+
+def is_good(reading: Reading) -> bool:
+    return reading.severity == 0
+
+
+def has_status(status: int) -> Any:
+    return lambda reading: bool(reading.status == status and reading.severity == 3)
+
+
+async def test_blocking_functions_as_pvs(client: Client) -> None:
+    sdk = Sdk()
+    async with stage(sdk), client.monitor("Q:POS") as position, client.monitor("Q:COUNT") as count:
+        assert (await position.next(is_good)).value == 1.5
+        await client.put("Q:TARGET", 4.2)
+        assert (await client.get("Q:TARGET")).value == 4.0
+        await position.next(is_value(4.0))
+        sdk.is_broken = True
+        await count.next(has_status(1))
+        assert (await client.get("Q:POS")).severity == 0
+        sdk.is_broken = False
+        await count.next(is_good)
+        with pytest.raises(PutFailed):
+            await client.put("Q:CMD", "nothing is behind it")
+
+
+async def test_a_blocking_function_that_hangs_is_told_and_not_waited_for(client: Client) -> None:
+    sdk = Sdk()
+    async with stage(sdk) as server, client.monitor("Q:POS") as position:
+        await position.next(is_good)
+        sdk.may_answer.clear()
+        server.timeout = 0.01
+        await position.next(has_status(10))
+        assert await text(client, "Q:message") == "the system has not come back from a poll within 0.01 s"
+        with pytest.raises(PutFailed):
+            await client.put("Q:TARGET", 5.0)
+        assert sdk.position == 1.5
+        server.timeout = None
+        async with client.monitor("Q:message") as message:
+            sdk.may_answer.set()
+            await message.next(lambda reading: b"has come back" in bytes(reading.value))
+        await position.next(is_good)
+        await client.put("Q:TARGET", 5.0)
+        assert sdk.position == 5.0
+
+
+async def test_a_command_that_takes_too_long_fails_in_time(client: Client) -> None:
+    system = Measuring()
+    async with bench(system, timeout=0.01) as server:
+        puts = [
+            client.put(name, value)
+            for name, value in (("Q:CMD", "measure"), ("Q:TARGET", 1.0), ("Q:CMD", "x"))
+        ]
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(result) for result in results] == [PutFailed] * 3
+        assert system.executed == [("CMD", "measure")]
+        ack, command = await client.get("Q:ACK"), await client.get("Q:CMD")
+        assert (ack.value, command.status, command.severity) == (FAILED, 10, 3)
+        server.timeout = None
+        system.may_end.set()
+        async with client.monitor("Q:values") as values:
+            await values.next(is_value([1.0, 2.0, 3.0]))
+        async with client.monitor("Q:message") as message:
+            await message.next(lambda reading: b"has come back" in bytes(reading.value))
+        await client.put("Q:CMD", "quick")
+
+
+class FailsLate(Queues):
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        assert self.may_end.wait(PATIENCE)
+        raise OSError("the pump has stopped")
+
+
+async def test_what_goes_wrong_after_the_timeout_is_told_too(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = FailsLate()
+    async with bench(system, timeout=0.01):
+        with pytest.raises(PutFailed):
+            await client.put("Q:CMD", "measure")
+        system.may_end.set()
+        async with client.monitor("Q:message") as message:
+            await message.next(lambda reading: b"has come back" in bytes(reading.value))
+        told = "CMD: the system has come back, by OSError: the pump has stopped"
+        assert await text(client, "Q:message") == told
+    assert f"Q:{told}" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+class LegacyDevice(Queues):
+    """In the style of the project that this template follows."""
+
+    io: Any = None
+
+    def io_execute(self, pv_name: str, value: Any) -> None:
+        if pv_name == "CMD":
+            self.io_put("ACK", 0)
+            self.io_put("values", [float(word) for word in value.split(",")])
+            self.io_put("ACK", 1)
+        else:
+            self.io_put("VAL", value * 2)
+
+    def io_put(self, pv_name: str, value: Any) -> None:
+        target = self.io if pv_name == "VAL" else self.io.seq
+        target.io_put_queue.put({pv_name: value})
+
+
+class LegacyServer(SequenceServer):
+    """caproto's own properties beside those of labioc, and a sequence server as a subgroup."""
+
+    VAL: Any = pvproperty(value=0.0)
+    generic = pvproperty(value=0.0)
+    seq = SubGroup(SequenceServer, prefix="seq.")
+
+    @VAL.putter  # type: ignore[no-redef,untyped-decorator]
+    async def VAL(self, instance: Any, value: Any) -> Any:  # noqa: N802
+        await self.system_io_execute(pv_name="VAL", value=value)
+        return self.VAL.value
+
+
+async def test_code_in_the_style_of_the_project_that_this_follows(client: Client) -> None:
+    server: Any = LegacyServer("L:")
+    device = LegacyDevice()
+    device.io = server
+    server.seq.system = device
+    async with serving(server):
+        await client.put("L:seq.CMD", "1,2,3")
+        assert (await client.get("L:seq.values")).value == [1.0, 2.0, 3.0]
+        assert (await client.get("L:seq.ACK")).value == DONE
+    server = LegacyServer("L:")
+    device = LegacyDevice()
+    device.io = server
+    server.system = device
+    async with serving(server), client.monitor("L:VAL") as value:
+        await client.put("L:VAL", 4.0)
+        await value.next(is_value(8.0))
+        await client.put("L:generic", 5.0)
+        await value.next(is_value(10.0))
+        assert (await client.get("L:generic")).value == 5.0
+
+
+SYSTEM = """
+import threading
+
+class System:
+    def io_execute(self, pv_name, value):
+        if value == "hang":
+            threading.Event().wait()
+        self.io_put_queue.put({"values": [1, len(value)]})
+"""
+
+
+async def test_labioc_run_sequence_and_a_system_that_never_ends(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SYSTEM)
+    words = ("--system", f"{tmp_path / 'mine.py'}:System", "--stats", "--autosave", str(tmp_path))
+    async with labioc_running("run", "sequence", "--prefix", "R:", *words) as process:
+        await line_of(process.stderr, "labioc: ONLY")
+        await client.put("R:CMD", "x" * 30)
+        assert (await client.get("R:values")).value == [1.0, 30.0]
+        assert (await client.get("R:PROCESS_ID")).value == process.pid
+        async with client.monitor("R:ACK") as ack:
+            hanging = asyncio.create_task(client.put("R:CMD", "hang"))
+            await ack.next(is_value(BUSY))
+        await client.put("R:values.DESC", "Weights")
+        process.terminate()
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 0
+        with pytest.raises((ConnectionResetError, PutFailed)):
+            await hanging
+    assert "\nR:values.DESC Weights\n" in (tmp_path / "R.sav").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"timeout": math.nan}, "--timeout takes seconds above 0, not nan"),
+        ({"timeout": 0.0}, "--timeout takes seconds above 0, not 0"),
+        ({"system": "file.py"}, "expected FILE.py:NAME"),
+        ({"system": "nowhere.py:System"}, "nowhere.py does not load"),
+        ({"system": "queue.py:System"}, "queue.py has the name of a module of Python"),
+        ({"system": f"{__file__}:Nothing"}, "has no 'Nothing'"),
+    ],
+)
+async def test_options_that_make_no_sense(words: dict[str, Any], why: str) -> None:
+    args = argparse.Namespace(**{"prefix": "R:", "system": None, "timeout": None, **words})
+    with pytest.raises(Failure, match=re.escape(why)):
+        async with sequence_program.serve(args):
+            pass
+
+
+@asynccontextmanager
+async def serving_program(program: Program | None, **words: Any) -> AsyncIterator[Any]:
+    """Serve its PVs, which are returned."""
+    assert program is not None
+    async with program.serve(argparse.Namespace(**words)) as pvs:
+        server = CAServer(pvs)
+        await server.start()
+        try:
+            yield pvs
+        finally:
+            await server.stop()
+
+
+async def test_the_server_of_the_document(client: Client, tmp_path: Path) -> None:
+    text_of_page = (Path(__file__).parents[1] / "docs" / "sequence.md").read_text()
+    code = text_of_page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "furnace.py").write_text(code)
+    program = find_program(f"{tmp_path / 'furnace.py'}:FurnaceServer")
+    words: dict[str, Any] = {"prefix": "{site}:", "macro": ["site=F"]}
+    path = tmp_path / "F.sav"
+    async with serving_program(program, **words) as pvs:
+        await client.put("F:CMD", "25 30")
+        assert (await client.get("F:values")).value == [25.0, 30.0]
+        assert (await client.get("F:TEMP")).value == pytest.approx(30.0, abs=0.5)
+        await client.put("F:TARGET", 22.0)
+        with pytest.raises(PutFailed):
+            await client.put("F:TARGET", 2000.0)
+        assert await text(client, "F:message") == "TARGET: 2000 is beyond the limits 0 to 1200 °C"
+        assert (await client.get("F:TARGET")).value == 22.0
+        await Autosave("F:", path=path, pvs=pvs).close()
+    assert path.read_text().split("\n")[1:] == ["F:TARGET 22.0", "<END>", ""]
+    async with serving_program(program, **words) as pvs:
+        await Autosave("F:", path=path, pvs=pvs).restore()
+        restored = await client.get("F:TARGET")
+        # shown, and not given to the system
+        assert (restored.value, restored.status, restored.severity) == (22.0, 2, 3)
+        assert (await client.get("F:TEMP")).severity == 3
+
+
+async def test_what_the_system_says_counts_more_than_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "Q.sav"
+    path.write_text(formatted({"Q:TARGET": "22"}))
+    server: Any = Bench("Q:")
+    server.system = Clamping()
+    async with running(server):
+        server.io_put_queue.put({"TARGET": 5.0})
+        await until(lambda: server.target.value == 5.0)
+        await Autosave("Q:", path=path, pvs=server.pvdb).restore()
+    assert (server.target.value, server.target.severity) == (5.0, 0)
+
+
+async def test_the_example_sets_a_temperature_and_weighs(client: Client) -> None:
+    words = {"prefix": "W:", "thermostat": None, "balance": None, "speed": 60.0}
+    async with serving_program(find_program("examples.weighing"), **words):
+        await client.put("W:TOLERANCE", 1.0)
+        await client.put("W:CMD", "60 65")
+        assert (await client.get("W:TEMP")).value == pytest.approx(65.0, abs=1.0)
+        assert (await client.get("W:WEIGHT")).value == pytest.approx(12.5, abs=0.01)
+        assert (await client.get("W:values")).value == pytest.approx([12.5, 12.5], abs=0.01)
+        async with client.monitor("W:ACK") as ack:
+            cold = asyncio.create_task(client.put("W:CMD", "4"))
+            await ack.next(is_value(BUSY))
+            await client.put("W:STOP", 1)
+            with pytest.raises(PutFailed):
+                await cold
+        assert await text(client, "W:message") == "CMD: InterruptedError: stopped by a client"
+        assert (await client.get("W:STOP")).value == 0
