@@ -175,6 +175,8 @@ class AlarmTime(NamedTuple):
 
 
 _EPICS_EPOCH = 631152000
+BEGIN_OF_TIME = _EPICS_EPOCH
+"""The first second since 1970 that a Channel Access time stamp can hold."""
 END_OF_TIME = _EPICS_EPOCH + 2**32
 """The first second since 1970 that doesn't fit into a Channel Access time stamp."""
 _LIMITS = (

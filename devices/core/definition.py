@@ -65,7 +65,8 @@ class Settled:
     """When a put is done.
 
     Args:
-        when: a condition on a readback of the setpoint's channel.
+        when: a condition on a readback of the setpoint's channel; where the instrument has always refused to be asked
+            for that, the put is done when the instrument has the value.
         timeout: how long that may take, seconds.
         after: how long the instrument may take to begin, seconds: before, the condition isn't looked at.
         every: the time between two looks at it, seconds.

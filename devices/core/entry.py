@@ -19,6 +19,7 @@ from labioc.drivers.core.errors import (
     LinkDown,
     LinkError,
     NotSettled,
+    ReadingInvalid,
     RefusedError,
     Superseded,
     UserError,
@@ -275,7 +276,12 @@ class Entry:
                     raise LinkDown(
                         f"{name}: the instrument, or the connection, was lost before it was settled"
                     )
-                if readback.error is None and condition.holds(readback.value):
+                error = readback.error
+                if condition is rule.when and isinstance(error, ReadingInvalid) and error.refused:
+                    if not readback.stamp:  # this instrument doesn't have it, and can't tell when it is there
+                        log.info("%s: done when the instrument has it, since %s", name, error)
+                        return
+                if error is None and condition.holds(readback.value):
                     if self.stops != stops:  # it holds because of a stop, whose own end may still come
                         raise Superseded(f"{name}: a stop came before it was settled")
                     if condition is rule.when:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from types import MethodType
 from typing import Any
 
-from labioc.drivers.core.errors import LabiocError
+from labioc.drivers.core.errors import LabiocError, UserError
 
 from ._caproto import DBE_LOG, DBE_VALUE
 from ._pvgroup import PVGroup, PVSpec, SkipWrite
@@ -24,6 +24,16 @@ from .records import AlarmStatus
 from .status import status_of
 
 log = logging.getLogger(__name__)
+
+SLOW_SECONDS = 10.0
+"""A reading may take so long, or its period if that is longer; then it has failed until it is there."""
+
+
+class PutterFailed(RuntimeError):
+    """Raised to whoever puts when a group's putter fails by anything but the value."""
+
+    expected = True
+    """It is logged here, where it is known whether that was said already."""
 
 
 class Hooks:
@@ -43,7 +53,7 @@ class Hooks:
         self._putting, self._reading = asyncio.Lock(), asyncio.Lock()  # one after the other
         self._changed = asyncio.Event()
         self._is_due = False
-        self._failure = ""
+        self._failure = self._put_failure = ""
         self._layer: object = None
         if self._getter and self._scanner:
             raise TypeError(f"{pv.pvname} has a getter and a scan: it is read by one of them")
@@ -71,10 +81,8 @@ class Hooks:
     # Puts
 
     async def _put(self, value: Any) -> None:
-        pv, drive = self._pv, self._pv.info.drive
-        if drive is not None and not drive[0] <= value <= drive[1]:
-            limits = f"{drive[0]:g} to {drive[1]:g} {pv.info.egu}".rstrip()
-            raise PutRefused(f"{pv.pvname}: {value:g} is beyond the limits {limits}")
+        pv = self._pv
+        pv.check_drive(value)
         async with self._putting:
             if self._putter:
                 try:
@@ -83,11 +91,14 @@ class Hooks:
                     return
                 except PutRefused:
                     raise
-                except ValueError as error:
-                    raise PutRefused(f"{pv.pvname}: {error}") from error
                 except Exception as error:
-                    self._fail(error, AlarmStatus.WRITE)
-                    raise
+                    if _is_of_value(error):
+                        log.debug("%s is not put", pv.pvname, exc_info=error)
+                        raise PutRefused(f"{pv.pvname}: {error}") from error
+                    before, self._put_failure = self._put_failure, self._fail(error, AlarmStatus.WRITE)
+                    _tell(f"{pv.pvname} can't be put", error, self._put_failure == before)
+                    raise PutterFailed(f"{pv.pvname}: {self._put_failure}") from error
+                self._put_failure = ""
                 if result is SkipWrite:
                     return
                 value = value if result is None else result
@@ -119,19 +130,18 @@ class Hooks:
         while True:
             period = self._pv.period
             due = None if period is None else last + period
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._changed.wait()
-            except TimeoutError:
-                # what comes too late is left out, not made up for
-                last = clock() if due is None or period is None else max(due, clock() - period)
-                await self._read()
-                continue
-            self._changed.clear()
-            if self._is_due:
-                self._is_due = False
+            if self._changed.is_set():
+                self._changed.clear()
+                if not self._is_due:
+                    continue
                 last = clock()
-                await self._read()
+            elif due is not None and period is not None:
+                last = max(due, clock() - period)  # what comes too late is left out, not made up for
+            self._is_due = False
+            await self._read()
 
     def _rescan(self, at_once: bool) -> None:
         self._is_due = self._is_due or at_once
@@ -145,6 +155,8 @@ class Hooks:
     async def _read(self) -> None:
         pv = self._pv
         async with self._reading:
+            bound = max(SLOW_SECONDS, pv.period or 0)
+            watch = asyncio.get_running_loop().call_later(bound, self._is_slow, bound)
             try:
                 if self._getter:
                     result = await self._getter(pv)
@@ -154,16 +166,24 @@ class Hooks:
                 if result is not None:
                     pv.post(result, time.time())
             except Exception as error:
-                if not self._failure:
-                    log.error("%s can't be read: %s", pv.pvname, _told(error))
-                log.debug("%s can't be read", pv.pvname, exc_info=error)
+                _tell(f"{pv.pvname} can't be read", error, bool(self._failure))
                 self._failure = self._fail(error, AlarmStatus.READ)
                 return
+            finally:
+                watch.cancel()
         if self._failure:
             log.info("%s is read again", pv.pvname)
             if pv.message == self._failure and not pv.udf:
                 pv.post(pv.value, time.time())  # it had nothing new to tell
             self._failure = ""
+
+    def _is_slow(self, seconds: float) -> None:
+        """What reads has not come back: the value is old, whether it comes one day or not."""
+        text = f"no value for {seconds:g} s"
+        if not self._failure:
+            log.error("%s can't be read: %s", self._pv.pvname, text)
+        self._failure = text
+        self._pv.fail(AlarmStatus.TIMEOUT, time.time(), message=text)
 
     async def _start(self, hook: Callable[[PV, object], Awaitable[None]], layer: object) -> None:
         try:
@@ -174,7 +194,7 @@ class Hooks:
 
     def _fail(self, error: Exception, status: AlarmStatus) -> str:
         """Go into alarm, and return what the alarm says."""
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = _text(error)
         status = status_of(error) if isinstance(error, LabiocError) else status
         self._pv.fail(status, time.time(), message=text)
         return text
@@ -191,7 +211,18 @@ def tell_refusal(message: PV, pvname: str, error: Exception) -> None:
         message.send_event(DBE_VALUE | DBE_LOG)
 
 
-def _told(error: Exception) -> str:
-    """An error in a line, with the place that it comes from."""
+def _is_of_value(error: Exception) -> bool:
+    """Whether what was put is to blame; some failures of instruments are ValueErrors too."""
+    return isinstance(error, UserError if isinstance(error, LabiocError) else ValueError)
+
+
+def _tell(what: str, error: Exception, is_known: bool) -> None:
+    """Log a failure in a line, with the place that it comes from, if that isn't known; its traceback for who debugs."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({PurePath(place.filename).name}, line {place.lineno})"
+    if not is_known:
+        log.error("%s: %s (%s, line %d)", what, _text(error), PurePath(place.filename).name, place.lineno)
+    log.debug("%s", what, exc_info=error)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

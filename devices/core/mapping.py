@@ -179,7 +179,7 @@ class Device(DeviceGroup):
         doc="",
         info=RecordInfo(
             "bi",
-            desc="Whether the instrument is a simulated one",
+            desc="Whether the instrument is simulated",
             states=("Real", "Simulated"),
             severities=(AlarmSeverity.NO_ALARM, AlarmSeverity.MINOR_ALARM),
         ),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from labioc.devices.core._caproto import (
+    BEGIN_OF_TIME,
     DBE_ALARM,
     DBE_LOG,
     DBE_VALUE,
@@ -303,7 +304,16 @@ class PV(Served):
         """
         if self.restorer is None:
             raise PutRefused(f"{self.pvname} takes its value from elsewhere")
-        self.restorer(self._from_client(data))
+        value = self._from_client(data)
+        self.check_drive(value)
+        self.restorer(value)
+
+    def check_drive(self, value: Any) -> None:
+        """Raises PutRefused if a value is beyond DRVL and DRVH."""
+        drive = self.info.drive
+        if drive is not None and not drive[0] <= value <= drive[1]:
+            limits = f"{drive[0]:g} to {drive[1]:g} {self.info.egu}".rstrip()
+            raise PutRefused(f"{self.pvname}: {value:g} is beyond the limits {limits}")
 
     async def write(self, value: Any, *, timestamp: float | None = None) -> None:
         """caproto's name for `post`."""
@@ -376,6 +386,7 @@ class PV(Served):
 
     def _advance(self, stamp: float) -> None:
         """Set the time stamp. It always rises: clients drop an event that isn't newer than the last one."""
+        stamp = max(stamp, BEGIN_OF_TIME)  # the clock of a machine without a battery begins in 1970
         seconds = int(stamp)
         if seconds >= END_OF_TIME:
             raise ValueError(f"{self.pvname}: {stamp} is no time in seconds since 1970")

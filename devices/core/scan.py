@@ -23,6 +23,22 @@ SMOOTHING = 0.3
 LATE_FROM, LATE_UNTIL = 1.25, 1.1  # times the period
 LATE_LOOKS = 3  # until the log says so: at first not all are late that will be
 REST, LONGEST_REST = 0.5, 30.0  # before a question that was not answered is asked again, doubled each time
+UNKNOWN_REST = 300.0  # the longest before one that was never answered: the instrument may not know it
+VAIN_SHARE = 0.1  # of the link's time that all of these may take
+
+
+def rest_after(silences: int, *, was_answered: bool, in_vain: float = 0.0) -> float:
+    """Return how long a question rests that was not answered so many times on end, seconds.
+
+    Args:
+        silences: how many times.
+        was_answered: whether it ever was.
+        in_vain: what it takes to ask once all that were never answered, seconds.
+    """
+    if silences <= 1:
+        return 0.0
+    rest = REST * 2.0 ** min(silences, 10)
+    return min(rest, LONGEST_REST) if was_answered else min(max(rest, in_vain / VAIN_SHARE), UNKNOWN_REST)
 
 
 class _Turn:
@@ -234,7 +250,9 @@ class Poller:
             turn.silences += 1
         if now - turn.due > turn.period:
             self._port.statistics.overruns += 1
-        rest = min(REST * 2.0 ** min(turn.silences, 10), LONGEST_REST) if turn.silences > 1 else 0.0
+        unknown = (other for other in self._turns.values() if other.silences and not other.readback.stamp)
+        in_vain = sum(other.cost for other in unknown) if turn.silences else 0.0
+        rest = rest_after(turn.silences, was_answered=turn.readback.stamp > 0, in_vain=in_vain)
         turn.due = self._soonest(turn, now) if turn.anew else max(turn.due + turn.period, now + rest)
         heapq.heappush(self._heap, (turn.due, turn.number, turn))
         if self._unswept:

@@ -43,10 +43,12 @@ def program_of(
     Args:
         prefix: what stands before the names of its PVs, if nothing else is said.
         macros: those in the names of its PVs, if nothing else is said.
-        name: what ``labioc run`` calls it; the module in ``labioc.iocs``, if not given.
+        name: what ``labioc run`` calls it; if not given, its module in ``labioc.iocs``, elsewhere the class's name.
     """
+    module = group.__module__
+    found = module.removeprefix(OWN_IOCS) if module.startswith(OWN_IOCS) else group.__name__
     return Program(
-        name or group.__module__.removeprefix(OWN_IOCS),
+        name or found,
         (group.__doc__ or group.__name__).strip().partition("\n")[0].rstrip("."),
         functools.partial(_serve, group, macros or {}),
         prefix=prefix,
@@ -77,6 +79,8 @@ def load(target: str) -> Any:
     Raises Failure if it does not load or has no such name.
     """
     where, _, name = target.rpartition(":")
+    if not where:
+        raise Failure(f"expected FILE.py:NAME or package.module:NAME, not {target!r}")
     module = _loaded(where)
     if not hasattr(module, name):
         raise Failure(f"{where} has no {name!r}")
@@ -85,6 +89,8 @@ def load(target: str) -> Any:
 
 def _loaded(where: str) -> ModuleType:
     path = Path(where)
+    if path.suffix == ".py" and path.stem in sys.stdlib_module_names:
+        raise Failure(f"{where} has the name of a module of Python: choose another")
     try:
         if path.suffix != ".py":
             return importlib.import_module(where)

@@ -1,0 +1,1 @@
+"""IOCs to learn from, each run by `labioc run examples.NAME`."""
