@@ -33,10 +33,15 @@ soak: $(STAMP)
 	$(PY) -m benchmarks.recovery
 	$(PY) -m benchmarks.soak
 	$(PY) -m benchmarks.stuck_client
+	$(PY) -m benchmarks.relay --kills 100
+	$(PY) -m benchmarks.autosave
 
 bench: $(STAMP)
 	$(PY) -m benchmarks.polling
+	$(PY) -m benchmarks.scope
 	$(PY) -m benchmarks.server
+	$(PY) -m benchmarks.relay
+	$(PY) -m benchmarks.modbus
 
 clean:
 	rm -rf .venv build dist *.egg-info

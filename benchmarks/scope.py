@@ -157,13 +157,15 @@ def bare(url: str) -> float:
         began = time.perf_counter()
         for first in range(1, POINTS + 1, MOST_AT_ONCE):
             part = f":WAV:STAR {first}", f":WAV:STOP {first + MOST_AT_ONCE - 1}"
-            for line in (":TRIG:STAT?", *SETTINGS, *part, ":WAV:DATA?"):
+            ask = ":WAV:PRE?"
+            for line in (":TRIG:STAT?", *SETTINGS, *part, ask, ":WAV:DATA?", ":WAV:SOUR?", ask):
                 sock.sendall(line.encode() + b"\n")
-                if line == ":TRIG:STAT?":
+                if line == ":WAV:DATA?":
+                    left = 11 + MOST_AT_ONCE + 1
+                    while left:
+                        left -= sock.recv_into(buffer, left)
+                elif line.endswith("?"):
                     sock.recv(100)
-            left = 11 + MOST_AT_ONCE + 1
-            while left:
-                left -= sock.recv_into(buffer, left)
         return time.perf_counter() - began
 
 

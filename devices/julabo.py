@@ -11,7 +11,9 @@ class JulaboPVs(Device):
     temperature = pv(
         Julabo.temperature, name="TEMP", precision=2, scan=1, display=(-50, 200), doc="Bath temperature"
     )
-    setpoint_1 = pv(Julabo.setpoint_1, name="SETP1", precision=2, scan=5, display=(-50, 200))
+    setpoint_1 = pv(
+        Julabo.setpoint_1, name="SETP1", precision=2, scan=5, display=(-50, 200), doc="Setpoint 1"
+    )
     running = pv(Julabo.running, name="RUN", scan=2, doc="Start and stop")
     status = pv(Julabo.status, name="STATUS", scan=2, doc="State, warning or alarm")
     mode = pv(
@@ -58,8 +60,12 @@ class JulaboPVs(Device):
     )
     high = pv(Julabo.high, name="HIGH", precision=2, scan=10, doc="High temperature warning")
     low = pv(Julabo.low, name="LOW", precision=2, scan=10, doc="Low temperature warning")
-    setpoint_2 = pv(Julabo.setpoint_2, name="SETP2", precision=2, scan=10, display=(-50, 200))
-    setpoint_3 = pv(Julabo.setpoint_3, name="SETP3", precision=2, scan=10, display=(-50, 200))
+    setpoint_2 = pv(
+        Julabo.setpoint_2, name="SETP2", precision=2, scan=10, display=(-50, 200), doc="Setpoint 2"
+    )
+    setpoint_3 = pv(
+        Julabo.setpoint_3, name="SETP3", precision=2, scan=10, display=(-50, 200), doc="Setpoint 3"
+    )
     choice = pv(Julabo.choice, name="SELECT", scan=10, doc="Setpoint in use")
     pump = pv(Julabo.pump, name="PUMP", scan=10, doc="Pump pressure stage")
     heating = pv(Julabo.heating, name="HEATING_MAX", precision=0, scan=30)
@@ -75,7 +81,7 @@ class JulaboPVs(Device):
         severities={TemperatureUnit.FAHRENHEIT: AlarmSeverity.MAJOR_ALARM},
         doc="Unit at the instrument: leave at CELSIUS",
     )
-    self_tuning = pv(Julabo.self_tuning, name="SELFTUNING", scan=30)
+    self_tuning = pv(Julabo.self_tuning, name="SELFTUNING", scan=30, doc="Self-tuning of the control")
     dynamics = pv(Julabo.dynamics, name="DYNAMICS", scan=30, doc="Control dynamics")
     co_speed = pv(Julabo.co_speed, name="COSPEED", precision=1, scan=30, doc="Cascade: overshoot of the bath")
     cascade_xpu = pv(

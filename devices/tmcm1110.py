@@ -48,18 +48,25 @@ class AxisPVs(DeviceGroup):
     motion = pv(
         Axis.motion, name="MOTION", scan=1, severities={Motion.LEFT_LIMIT: MINOR, Motion.RIGHT_LIMIT: MINOR}
     )
+    moving = pv(Axis.moving, name="MOVING", scan=1)
     speed = pv(Axis.speed, name="SPEED", precision=0, scan=0.5)
     acceleration = pv(Axis.acceleration, name="ACCEL", precision=0, scan=2)
     max_speed = pv(Axis.max_speed, name="MAX_SPEED", precision=0, scan=5)
     max_acceleration = pv(Axis.max_acceleration, name="MAX_ACCEL", precision=0, scan=5)
-    counter = pv(Axis.counter, name="SET_POS", precision=0, scan=10)
+    counter = pv(
+        Axis.counter,
+        name="SET_POS",
+        precision=0,
+        scan=10,
+        stops=(Axis.target, Axis.relative, Axis.jog, Axis.search),
+    )
 
     left_limit = pv(Axis.left_limit, name="LEFT_LIMIT", scan=1, severities={True: MINOR})
     right_limit = pv(Axis.right_limit, name="RIGHT_LIMIT", scan=1, severities={True: MINOR})
-    home = pv(Axis.home, name="HOME", scan=1)
+    home = pv(Axis.home, name="HOME_SWITCH", scan=1)
     left_ignored = pv(Axis.left_ignored, name="LEFT_IGNORED", scan=5)
     right_ignored = pv(Axis.right_ignored, name="RIGHT_IGNORED", scan=5)
-    soft_stop = pv(Axis.soft_stop, name="SOFT_STOP", scan=5, doc="Slow down at limit switches")
+    soft_stop = pv(Axis.soft_stop, name="SOFT_STOP", scan=5)
 
     searching = pv(Axis.searching, name="SEARCHING", scan=1)
     search_mode = pv(Axis.search_mode, name="SEARCH_MODE", scan=5, doc="Which switch is the reference")
@@ -113,3 +120,4 @@ class TMCM1110PVs(Device):
     analog = pv(TMCM1110.analog, name="ANALOG", scan=2)
     supply = pv(TMCM1110.supply, name="SUPPLY", precision=1, scan=5)
     temperature = pv(TMCM1110.temperature, name="TEMP", precision=0, scan=5)
+    uptime = pv(TMCM1110.uptime, name="UPTIME", precision=0, scan=5)

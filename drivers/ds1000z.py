@@ -40,6 +40,9 @@ MEMORY = 1_200_000
 GLANCE = 1000
 """So many points of the memory are looked at to see whether it holds another trace."""
 
+TRIES = 3
+"""So often points are read, while something else changes how they are to be read."""
+
 
 class Coupling(enum.Enum):
     """:CHANnel<n>:COUPling"""
@@ -207,6 +210,7 @@ PREAMBLE = Fields(
     y_origin=Float(),
     y_reference=Float(),
 )
+ASK = ":WAV:PRE?", PREAMBLE
 POINTS = Block(Array(Integer(spec="u1"), MOST_AT_ONCE, separator=""))
 SHOWN, STATUS = (":CHAN{ch}:DISP?", OnOff()), (":TRIG:STAT?", Word(TriggerStatus))
 DATA = ":WAV:DATA?"
@@ -240,6 +244,11 @@ class Seen:
     def is_it(self, points: NDArray[Any], preamble: Preamble) -> bool:
         """Tell whether these points have been seen already."""
         return preamble == self.preamble and np.array_equal(points, self.points)
+
+    def nothing(self, known: Trace | None) -> Trace | None:
+        """Return a waveform without a point, None if that is known; what comes then is new."""
+        self.preamble = None
+        return None if known is not None and not len(known.volts) else NOTHING
 
     def note(self, points: NDArray[Any], preamble: Preamble) -> None:
         """Keep these points, and that nothing has run since."""
@@ -330,16 +339,11 @@ class ScopeChannel(Channel):
         [is_shown, status] = await talk(SHOWN, STATUS)
         known = self.screen.value if talk.is_fresh else None
         if not is_shown:
-            return nothing(known)
+            return seen.nothing(known)
         runs = status is not TriggerStatus.STOP
-        says = (
-            ":WAV:SOUR CHAN{ch}",
-            ":WAV:MODE NORM",
-            ":WAV:FORM BYTE",
-            ":WAV:STAR 1",
-            f":WAV:STOP {SCREEN}",
-        )
-        [preamble, points] = await talk(*says, (":WAV:PRE?", PREAMBLE), (DATA, POINTS))
+        _, preamble, points = await self._read(talk, "NORM", 1, SCREEN)
+        if not len(points):
+            return seen.nothing(known)
         is_new = status in (TriggerStatus.TRIGGERED, TriggerStatus.AUTO) or (seen.ran and not runs)
         if known is not None and not is_new and seen.is_it(points, preamble):
             seen.ran = seen.ran or runs
@@ -366,26 +370,26 @@ class ScopeChannel(Channel):
         [is_shown, status] = await talk(SHOWN, STATUS)
         known = self.memory.value if talk.is_fresh else None
         if not is_shown:
-            return nothing(known)
+            return seen.nothing(known)
         if status is not TriggerStatus.STOP:
             seen.ran = True
             return None
-        source = ":WAV:SOUR CHAN{ch}", ":WAV:MODE RAW", ":WAV:FORM BYTE"
-        [preamble] = await talk(*source, (":WAV:PRE?", PREAMBLE))
+        [preamble] = await talk(*_selection("RAW"), ASK)
         count = min(preamble.points, MEMORY)
         if not count:
-            return nothing(known)
+            return seen.nothing(known)
         begin = (preamble.points - count) // 2 + 1
         end = begin + count - 1
-        glance = begin + max(0, count - GLANCE) // 2
-        [few] = await talk(*source, *_part(glance, min(glance + GLANCE - 1, end)), (DATA, POINTS))
+        at = begin + max(0, count - GLANCE) // 2
+        glance = at, min(at + GLANCE - 1, end)
+        _, _, few = await self._read(talk, "RAW", *glance)
         if known is not None and not seen.ran and seen.is_it(few, preamble):
             return None
-        volts = np.empty(count, np.float32)
-        for first in range(begin, end + 1, MOST_AT_ONCE):
-            last = min(first + MOST_AT_ONCE - 1, end)
-            [status, points] = await talk(STATUS, *source, *_part(first, last), (DATA, POINTS))
-            if status is not TriggerStatus.STOP:
+        volts, points = np.empty(count, np.float32), few
+        parts = [(first, min(first + MOST_AT_ONCE - 1, end)) for first in range(begin, end + 1, MOST_AT_ONCE)]
+        for first, last in (*parts, glance):
+            status, now, points = await self._read(talk, "RAW", first, last)
+            if status is not TriggerStatus.STOP or now != preamble:
                 seen.ran = True  # somebody let it run, and what is there now belongs to another trace
                 return None
             if len(points) != last - first + 1:
@@ -393,6 +397,9 @@ class ScopeChannel(Channel):
                     f"{self.path}memory: {len(points)} points came instead of {last - first + 1}"
                 )
             convert(points, preamble, volts[first - begin : last - begin + 1])
+        if not np.array_equal(points, few):
+            seen.ran = True  # it ran between two parts, and stopped again
+            return None
         seen.note(few, preamble)
         axis = count, preamble.x_origin + (begin - 1) * preamble.x_increment, preamble.x_increment
         if known is not None and has_times(known, *axis):
@@ -401,14 +408,26 @@ class ScopeChannel(Channel):
             time = await asyncio.to_thread(times, *axis)
         return Trace(frozen(volts), time, *axis[1:])
 
+    async def _read(
+        self, talk: Conversation, mode: str, first: int, last: int
+    ) -> tuple[TriggerStatus, Preamble, NDArray[Any]]:
+        """Return the status, the preamble and the points, which belong together.
 
-def nothing(known: Trace | None) -> Trace | None:
-    """Return a waveform without a point; None if that is known."""
-    return None if known is not None and not len(known.volts) else NOTHING
+        Raises ReplyError if they never do: the front panel or another program changes something meanwhile.
+        """
+        part = f":WAV:STAR {first}", f":WAV:STOP {last}"
+        for _ in range(TRIES):
+            [status, before, points, source, after] = await talk(
+                STATUS, *_selection(mode), *part, ASK, (DATA, POINTS), (":WAV:SOUR?", Word(Source)), ASK
+            )
+            # while it rolls, the time of the first point changes by itself
+            if source.value == f"CHANnel{self.key}" and before._replace(x_origin=after.x_origin) == after:
+                return status, before, points
+        raise ReplyError(f"{self.path.rstrip('.')}: the waveform was set up differently while it was read")
 
 
-def _part(first: int, last: int) -> tuple[str, str]:
-    return f":WAV:STAR {first}", f":WAV:STOP {last}"
+def _selection(mode: str) -> tuple[str, ...]:
+    return ":WAV:SOUR CHAN{ch}", f":WAV:MODE {mode}", ":WAV:FORM BYTE"
 
 
 class DS1000Z(ScpiDriver):
@@ -416,7 +435,7 @@ class DS1000Z(ScpiDriver):
 
     protocol = ScpiLines(
         timeout=2.0,
-        identify=("*IDN?", r"RIGOL TECHNOLOGIES,(DS|MSO)1\d\d\dZ"),
+        identify=("*IDN?", r"RIGOL TECHNOLOGIES,(DS|MSO)1\d\d4Z"),
         max_message=MOST_AT_ONCE + 100,
     )
 

@@ -195,7 +195,7 @@ class MettlerBalance(Driver):
     zero_now = Command(tell="ZI", refreshes=[tare_value], doc="Zero at once")
     tare = Command(tell="T", timeout=SETTLING, refreshes=[tare_value], doc="Tare, at a stable weight")
     tare_now = Command(tell="TI", refreshes=[tare_value], doc="Tare at once")
-    clear_tare = Command(tell="TAC", refreshes=[tare_value])
+    clear_tare = Command(tell="TAC", refreshes=[tare_value], doc="Clear the tare")
     reset = Command(tell="@", doc="As after switching on, but for zero")
 
     adjustment = Readback(Enum(Adjustment), unasked=r"C[13] ([BAI])", doc="How the last adjustment went")
@@ -209,7 +209,10 @@ class MettlerBalance(Driver):
     unit = Setpoint(Enum(Unit), tell="M21 0 {value}", doc="Unit of the weights on the wire")
 
     label = Setpoint(
-        Rewritten(Text(20, forbidden='"'), QUOTED), ask="I10", tell='I10 "{value}"', doc="Its name"
+        Rewritten(Text(20, forbidden='"'), QUOTED),
+        ask="I10",
+        tell='I10 "{value}"',
+        doc="Name of this balance",
     )
     levels = Readback(Rewritten(Text(), r"I1 A (.*)"), ask="I1", doc="Levels and versions of MT-SICS")
     model = Readback(Rewritten(Text(), QUOTED), ask="I11", doc="Model")

@@ -119,8 +119,8 @@ class Series200(Channel):
     """What every gauge of the series 200 has besides."""
 
     hardware = status(354, string(), doc="Hardware version")
-    serial_number = status(355, string16())
-    order_number = status(388, string16())
+    serial_number = status(355, string16(), doc="Serial number")
+    order_number = status(388, string16(), doc="Order number")
     switch_point_1 = setting(730, u_expo_new("hPa", limits=(0, 1200)), doc="Switching threshold 1")
     switch_point_2 = setting(732, u_expo_new("hPa", limits=(0, 1200)), doc="Switching threshold 2")
 
@@ -143,7 +143,7 @@ class PfeifferGauge(Driver):
     error = status(303, string(), doc="Error code")
     firmware = status(312, string(), doc="Software version")
     model = status(349, Rewritten(string(), name_of), doc="Device designation")
-    pressure = status(740, MeasuredPressure("hPa"), valid_if=error.where(is_well))
+    pressure = status(740, MeasuredPressure("hPa"), valid_if=error.where(is_well), doc="Pressure")
     adjust_point = entry(741, choice(AdjustPoint), doc="What the next ADJUST adjusts")
     adjust = entry(
         740, u_expo_new("hPa", limits=(0, 1200)), refreshes=[pressure], doc="Make this the reading"
@@ -151,7 +151,7 @@ class PfeifferGauge(Driver):
 
     @computed(Enum(Fault), error)
     def fault(error: str) -> Fault:
-        """Whether something is wrong with the gauge."""
+        """Whether the gauge has a fault."""
         return fault_of(error)
 
     @computed(Text(), error)

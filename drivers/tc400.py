@@ -145,11 +145,11 @@ class TC400(Driver):
     nominal_speed = status(315, u_integer("Hz"), doc="Nominal rotation speed")
     power = status(316, u_integer("W"), doc="Drive power")
     cycles = status(319, u_integer(), doc="Pump cycles")
-    temperature_electronics = status(326, u_integer("degC"))
+    temperature_electronics = status(326, u_integer("degC"), doc="Temperature of the electronics")
     temperature_bottom = status(330, u_integer("degC"), doc="Temperature of the pump's lower part")
     acceleration = status(336, u_integer("rpm/s"), doc="Acceleration or deceleration")
-    temperature_bearing = status(342, u_integer("degC"))
-    temperature_motor = status(346, u_integer("degC"))
+    temperature_bearing = status(342, u_integer("degC"), doc="Temperature of the bearing")
+    temperature_motor = status(346, u_integer("degC"), doc="Temperature of the motor")
     model = status(349, string(), doc="Name of the drive")
     hardware = status(354, string(), doc="Hardware version")
     last_error = status(360, string(), doc="Latest error in the history")
@@ -158,7 +158,7 @@ class TC400(Driver):
     nominal_speed_rpm = status(399, u_integer("rpm"), doc="Nominal rotation speed")
 
     # control (6.2)
-    heating = setting(1, boolean_old())
+    heating = setting(1, boolean_old(), doc="Casing heating")
     standby = setting(2, boolean_old(), refreshes=[set_speed], doc="Run at the speed for standby")
     run_up_control = setting(4, boolean_old(), doc="Run-up time control")
     acknowledge = command(9, boolean_old(), True, refreshes=[error], doc="Acknowledge an error")
@@ -168,18 +168,20 @@ class TC400(Driver):
     motor = setting(23, boolean_old(), doc="Motor of the pump")
     backing_mode = setting(25, choice(BackingMode), doc="How the backing pump runs")
     speed_mode = setting(26, choice(SpeedMode), refreshes=[set_speed], doc="Nominal speed, or as set")
-    gas_mode = setting(27, choice(GasMode))
-    vent_mode = setting(30, choice(VentMode))
-    sealing_gas = setting(50, boolean_old())
+    gas_mode = setting(27, choice(GasMode), doc="What gas is pumped")
+    vent_mode = setting(30, choice(VentMode), doc="When it is vented")
+    sealing_gas = setting(50, boolean_old(), doc="Sealing gas")
 
     # set values (6.4)
     run_up_time = setting(700, u_integer("min", limits=(1, 120)), doc="Longest run-up time")
     switch_point = setting(701, u_integer("%", limits=(50, 97)), doc="Rotation speed switch point 1")
     speed_setting = setting(
-        707, u_real("%", limits=(20, 100)), refreshes=[set_speed], doc="In speed mode SET"
+        707, u_real("%", limits=(20, 100)), refreshes=[set_speed], doc="Set speed in speed mode SET"
     )
     power_limit = setting(708, u_short_int("%", limits=(10, 100)), doc="Limit of the power consumption")
-    standby_speed = setting(717, u_real("%", limits=(20, 100)), refreshes=[set_speed], doc="In standby")
+    standby_speed = setting(
+        717, u_real("%", limits=(20, 100)), refreshes=[set_speed], doc="Set speed in standby"
+    )
     vent_speed = setting(720, u_short_int("%", limits=(40, 98)), doc="Speed below which it is vented")
     vent_time = setting(721, u_integer("s", limits=(6, 3600)), doc="How long it is vented")
 

@@ -67,7 +67,8 @@ async def transcript(
 
     Raises AssertionError, with both texts side by side, if something else was sent or a line was not used.
     """
-    questions = _own_questions(driver.protocol, identity, address)
+    on_wire = driver.protocol.addressed(address) if address else ""
+    questions = _own_questions(driver.protocol, identity, on_wire)
     script: _Script
     if isinstance(lines, Recorded):
         script = _Recollection(driver.protocol, lines.lines, questions)
@@ -139,6 +140,10 @@ async def open_transcript(parts: SplitResult, framer: Callable[[], Framer], wire
 def _own_questions(protocol: Protocol, identity: str | bytes, address: str) -> list[Exchange]:
     """Return what the port asks by itself at a connect, and the answers; the first is asked at any time."""
     found: list[Line] = []
+    fence = protocol.fence("")
+    if fence is not None:
+        sent = _sent(protocol, fence.replace("{addr}", address))
+        found.append((sent, sent))
     ask = protocol.identify[0].replace("{addr}", address) if protocol.identify is not None else ""
     if ask:
         found.append((ask, identity if identity or isinstance(protocol, Lines) else None))
@@ -146,15 +151,18 @@ def _own_questions(protocol: Protocol, identity: str | bytes, address: str) -> l
         found.append((protocol.power_on[0].replace("{addr}", address), None))
     if ask and protocol.join is not None and isinstance(identity, str):
         found.append((protocol.join.join([ask] * 2), protocol.join.join([identity] * 2)))
+    anything = "0" if isinstance(protocol, Lines) and protocol.skip_empty else ""
     if protocol.confirm is not None:
-        found.append((protocol.confirm[0].replace("{addr}", address), ""))
+        found.append((protocol.confirm[0].replace("{addr}", address), anything))
     done = "" if protocol.accepted is not None else None
     found += [(text.replace("{addr}", address), done) for text in protocol.setup]
+    if protocol.setup and protocol.confirm is not None:
+        found.append((protocol.confirm[0].replace("{addr}", address), anything))
     return [(_sent(protocol, text), _came(protocol, answer)) for text, answer in found]
 
 
 def _sent(protocol: Protocol, text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else protocol.packed(text)
+    return text if isinstance(text, bytes) else protocol.framer().seal(protocol.packed(text))
 
 
 def _came(protocol: Protocol, text: str | bytes | None) -> bytes | None:
@@ -217,7 +225,9 @@ class _List(_Script):
         self._lines = [(_sent(protocol, ask), _came(protocol, answer)) for ask, answer in lines]
         self._sent: list[bytes] = []
         self._greeting = deque(questions)
-        self._fence = questions[0] if protocol.identify is not None else None
+        # what is asked at any time: what a fence asks
+        own = 0 if protocol.identify is None else 1 if protocol.fence("") is None else 2
+        self._fence = dict(questions[:own])
 
     def reply_to(self, message: bytes) -> bytes | None:
         if self._greeting and message == self._greeting[0][0]:
@@ -228,8 +238,8 @@ class _List(_Script):
         if expected is not None and message == expected[0]:
             self._sent.append(message)
             return expected[1]
-        if self._fence is not None and message == self._fence[0]:
-            return self._fence[1]
+        if message in self._fence:
+            return self._fence[message]
         self._sent.append(message)
         self.strayed = True
         return None

@@ -1,7 +1,7 @@
 """Trinamic TMCM-1110 single-axis stepper motor module (TMC429 motion controller, TMC262 driver).
 
 Source: TMCM-1110 TMCL Firmware Manual (firmware V1.09): chapter 3 commands, 4 axis parameters, 5 global parameters,
-7 reference search, 8 velocity and acceleration.
+6.1 velocity and acceleration, 7 reference search.
 
 A step is a microstep, what the position counter counts. Speeds and accelerations stand in the module in units of a
 divided clock, and here in steps per second.
@@ -107,12 +107,12 @@ class Motion(IntEnum):
 
 
 def speed_unit(pulse_divisor: int) -> float:
-    """Return the steps per second of one unit of speed (chapter 8)."""
+    """Return the steps per second of one unit of speed (6.1)."""
     return CLOCK / (2.0**pulse_divisor * 2048 * 32)
 
 
 def acceleration_unit(pulse_divisor: int, ramp_divisor: int) -> float:
-    """Return the steps per second squared of one unit of acceleration (chapter 8)."""
+    """Return the steps per second squared of one unit of acceleration (6.1)."""
     return CLOCK**2 / 2.0 ** (pulse_divisor + ramp_divisor + 29)
 
 
@@ -145,19 +145,26 @@ class Axis(Channel):
     counter = Setpoint(
         steps(),
         ask="{addr} GAP 1 {ch}",
+        before="{addr} MST {ch}",  # in position mode it might drive back to its target
         tell="{addr} SAP 1 {ch} {value}",
         refreshes=[position, target],
         verify=False,
-        doc="Declare the present position; the motor has to stand",
+        doc="Count from here as this; stops the motor",
     )
     reached = Readback(Bool(), ask="{addr} GAP 8 {ch}", doc="Whether the position is the target")
     ramp_mode = Readback(Enum(RampMode), ask="{addr} GAP 138 {ch}")
 
     pulse_divisor = Setpoint(
-        Integer(limits=(0, 13)), ask="{addr} GAP 154 {ch}", tell="{addr} SAP 154 {ch} {value}"
+        Integer(limits=(0, 13)),
+        ask="{addr} GAP 154 {ch}",
+        tell="{addr} SAP 154 {ch} {value}",
+        doc="One more halves speeds, accelerations",
     )
     ramp_divisor = Setpoint(
-        Integer(limits=(0, 13)), ask="{addr} GAP 153 {ch}", tell="{addr} SAP 153 {ch} {value}"
+        Integer(limits=(0, 13)),
+        ask="{addr} GAP 153 {ch}",
+        tell="{addr} SAP 153 {ch} {value}",
+        doc="One more halves accelerations",
     )
     raw_speed = Readback(Integer(), ask="{addr} GAP 3 {ch}")
     raw_acceleration = Readback(Integer(), ask="{addr} GAP 135 {ch}")
@@ -216,29 +223,25 @@ class Axis(Channel):
     stop = Command(tell=("{addr} MST {ch}", "{addr} RFS STOP {ch}"), refreshes=[ramp_mode], idempotent=True)
 
     home = Readback(Bool(), ask="{addr} GAP 9 {ch}", doc="Home switch")
-    right_limit = Readback(
-        Bool(), ask="{addr} GAP 10 {ch}", doc="Right limit switch, which ends positive motion"
-    )
-    left_limit = Readback(
-        Bool(), ask="{addr} GAP 11 {ch}", doc="Left limit switch, which ends negative motion"
-    )
+    right_limit = Readback(Bool(), ask="{addr} GAP 10 {ch}", doc="Right limit switch: ends positive motion")
+    left_limit = Readback(Bool(), ask="{addr} GAP 11 {ch}", doc="Left limit switch: ends negative motion")
     right_ignored = Setpoint(
         Bool(),
         ask="{addr} GAP 12 {ch}",
         tell="{addr} SAP 12 {ch} {value}",
-        doc="Whether the right limit switch stops nothing",
+        doc="Right limit switch stops nothing",
     )
     left_ignored = Setpoint(
         Bool(),
         ask="{addr} GAP 13 {ch}",
         tell="{addr} SAP 13 {ch} {value}",
-        doc="Whether the left limit switch stops nothing",
+        doc="Left limit switch stops nothing",
     )
     soft_stop = Setpoint(
         Bool(),
         ask="{addr} GAP 149 {ch}",
         tell="{addr} SAP 149 {ch} {value}",
-        doc="Whether it slows down at limit switches instead of stopping at once",
+        doc="Slow down at limit switches",
     )
 
     search_step = Readback(Integer(), ask="{addr} RFS STATUS {ch}", doc="Of the reference search; 0: none")
@@ -286,12 +289,17 @@ class Axis(Channel):
             return Motion.RIGHT_LIMIT
         return Motion.MOVING
 
-    search = Command(tell="{addr} RFS START {ch}", doc="Search the reference, and count from there")
+    @computed(Bool(), motion)
+    def moving(motion: Motion) -> bool:
+        """Whether the motor is on its way."""
+        return motion in (Motion.MOVING, Motion.JOGGING, Motion.SEARCHING)
+
+    search = Command(tell="{addr} RFS START {ch}", doc="Home: search the reference, count anew")
     search_mode = Setpoint(Enum(SearchMode), ask="{addr} GAP 193 {ch}", tell="{addr} SAP 193 {ch} {value}")
     search_distance = Readback(
         steps((0, 2**23 - 1)),
         ask="{addr} GAP 196 {ch}",
-        doc="Between the limit switches, from the last search",
+        doc="Of the limit switches, by last search",
     )
 
     microsteps = Setpoint(
@@ -304,7 +312,7 @@ class Axis(Channel):
         share(),
         ask="{addr} GAP 6 {ch}",
         tell="{addr} SAP 6 {ch} {value}",
-        doc="Motor current, of the module's",
+        doc="Motor current, of the module's most",
     )
     standby_current = Setpoint(
         share(), ask="{addr} GAP 7 {ch}", tell="{addr} SAP 7 {ch} {value}", doc="Motor current when it stands"
@@ -323,7 +331,10 @@ class Axis(Channel):
     )
     load = Readback(Integer(limits=(0, 1023)), ask="{addr} GAP 206 {ch}", doc="stallGuard2: 0 is a stall")
     stall_threshold = Setpoint(
-        Integer(limits=(-64, 63)), ask="{addr} GAP 174 {ch}", tell="{addr} SAP 174 {ch} {value}"
+        Integer(limits=(-64, 63)),
+        ask="{addr} GAP 174 {ch}",
+        tell="{addr} SAP 174 {ch} {value}",
+        doc="stallGuard2: higher is less sensitive",
     )
     status = Readback(Flags(DriverStatus), ask="{addr} GAP 208 {ch}", doc="Bits of the motor driver")
 
@@ -349,19 +360,28 @@ class Axis(Channel):
 
     @computed(Bool(), status)
     def open_load(status: DriverStatus) -> bool:
-        """Open phase; it can't be told at standstill."""
+        """Open phase; not seen at standstill."""
         is_open = status & (DriverStatus.OPEN_LOAD_A | DriverStatus.OPEN_LOAD_B)
         return bool(is_open) and DriverStatus.STANDSTILL not in status
 
-    encoder = Setpoint(steps(), ask="{addr} GAP 209 {ch}", tell="{addr} SAP 209 {ch} {value}", verify=False)
+    encoder = Setpoint(
+        steps(),
+        ask="{addr} GAP 209 {ch}",
+        tell="{addr} SAP 209 {ch} {value}",
+        verify=False,
+        doc="Encoder position",
+    )
     encoder_prescaler = Setpoint(
-        Integer(limits=(0, 65535)), ask="{addr} GAP 210 {ch}", tell="{addr} SAP 210 {ch} {value}"
+        Integer(limits=(0, 65535)),
+        ask="{addr} GAP 210 {ch}",
+        tell="{addr} SAP 210 {ch} {value}",
+        doc="What one encoder line counts",
     )
     max_deviation = Setpoint(
         steps((0, 65535)),
         ask="{addr} GAP 212 {ch}",
         tell="{addr} SAP 212 {ch} {value}",
-        doc="Of position and encoder, before it stops; 0: any",
+        doc="Stop if the encoder is off by it; 0: no",
     )
     store = Command(
         tell=tuple(
@@ -393,7 +413,12 @@ class TMCM1110(Driver):
     inputs = Channels(Input, range(7))
     outputs = Channels(Output, range(8))
 
-    firmware = Readback(Text(15), ask="{addr} 136 1")
+    firmware = Readback(Text(15), ask="{addr} 136 1", doc="Model and version of the firmware")
     analog = Readback(Integer("digit", limits=(0, 65535)), ask="{addr} GIO 0 1", doc="Analog input")
     supply = Readback(Float("V", "d", counts=10), ask="{addr} GIO 8 1", doc="Supply voltage")
-    temperature = Readback(Float("degC", "d", counts=1), ask="{addr} GIO 9 1", doc="Of the module")
+    temperature = Readback(
+        Float("degC", "d", counts=1), ask="{addr} GIO 9 1", doc="Temperature of the module"
+    )
+    uptime = Readback(
+        Float("s", "d", counts=1000), ask="{addr} GGP 132 0", doc="Since power-on: positions begin at 0"
+    )

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -42,7 +43,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-rate",
-        type=_seconds,
+        type=_positive,
         default=RULES.max_rate,
         metavar="N",
         help="new PVs a second at most, on the average of ten seconds (default: %(default)g)",
@@ -55,7 +56,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stale",
-        type=_seconds,
+        type=_positive,
         default=RULES.stale,
         metavar="SECONDS",
         help="PVs to which nobody has put for so long are INVALID, unless their .STALE says otherwise"
@@ -63,7 +64,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--drop-after",
-        type=_seconds,
+        type=_positive,
         default=RULES.drop_after,
         metavar="SECONDS",
         help="drop a PV to which nobody has put for so long and which no client has open (default: never)",
@@ -71,15 +72,19 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it is 1 at least, not {text}")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it is a whole number, 1 at least, not {text}")
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"it is more than 0, not {text}")
-    return float(text)
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"it is a number above 0, not {text}")
+    return number
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -98,6 +103,8 @@ async def serve(args: argparse.Namespace) -> AsyncIterator[Relay]:
         )
     if args.save_values and args.state is None:
         raise Failure("--save-values needs --state FILE")
+    if args.autosave and args.state is None:
+        raise Failure("--autosave needs --state FILE: it restores fields of PVs that are there already")
     rules = Rules(
         max_pvs=args.max_pvs,
         max_count=args.max_count,

@@ -28,6 +28,7 @@ from .ds1000z_acquisition import (
     origin,
 )
 from .ds1000z_screen import FORMATS, draw
+from .ds1000z_stored import SOURCES, defaults, settings, stored
 from .scpi import (
     ERRORS,
     Command,
@@ -66,8 +67,6 @@ ITEMS = (
     " PDUTy NDUTy RDELay FDELay RPHase FPHase TVMAX TVMIN PSLEWrate NSLEWrate VUPper VMID VLOWer VARIance PVRMS PPULses"
     " NPULses PEDGes NEDGes"
 ).split()
-SOURCES = ("CHANnel1", "CHANnel2", "CHANnel3", "CHANnel4")
-PERSISTENCES = ("0.1", "0.2", "0.5", "1", "5", "10")
 SWEEP = choice("AUTO", "NORMal", "SINGle")
 
 
@@ -79,6 +78,21 @@ def nr3(value: float) -> str:
 def real(low: float = -math.inf, high: float = math.inf, unit: str = "") -> Parameter:
     """Return a parameter for a number; the guide knows no MIN, MAX and DEF."""
     return replace(number(low, high, unit=unit, show=nr3), bounds=None)
+
+
+def or_default(parameter: Parameter) -> Parameter:
+    """Return a parameter that takes what it doesn't know as if it had been left off."""
+
+    def parse(text: str) -> Any:
+        try:
+            return parameter.parse(text)
+        except ScpiError:
+            return None
+
+    return replace(parameter, parse=parse)
+
+
+STORED = stored(real)
 
 
 def step_125(value: float) -> float:
@@ -113,13 +127,10 @@ class DS1000Z(ScpiSimulator):
             Sine(0.0, 1.0),
         )
         self.inputs = {n: Input(signal, noise=0.02, seed=n) for n, signal in enumerate(signals, 1)}
-        self.display_type, self.persistence, self.grid = "VECT", "MIN", "FULL"
-        self.wave_brightness, self.grid_brightness = 50, 50
-        self.math, self.beeper, self.locked, self.language = False, False, False, "ENGL"
         self._world = self._simulated
         self.reset()
         self.scope.time.scale, self.scope.trigger.level = 2e-4, 1.5
-        for _ in range(10):
+        for _ in range(2):
             self.advance(self.step)
 
     def reset(self) -> None:
@@ -128,8 +139,17 @@ class DS1000Z(ScpiSimulator):
             source.probe, source.coupling, source.invert, source.limited = 10.0, "DC", False, False
         self.scope = Acquirer(self.inputs, self._world)
         self.wave = Reading()
-        self.measured, self.counter = "CHAN1", "OFF"
+        self.stored = defaults(STORED)
+        self.measured, self.counter, self.all_measured = "CHAN1", "OFF", ("CHAN1",)
         self.statistics: dict[tuple[str, ...], list[float]] = defaultdict(list)
+
+    def catch_up(self) -> None:
+        """Come to the present time, also within a step: a trigger is seen by the next question."""
+        super().catch_up()
+        rest = self.clock.now() - self._simulated
+        if rest > self.step / 5:
+            self._simulated += rest
+            self.advance(rest)
 
     def advance(self, dt: float) -> None:
         """Let `dt` seconds pass: it acquires."""
@@ -173,12 +193,17 @@ class DS1000Z(ScpiSimulator):
             points = 0 if self.scope.running else acquisition.depth
             return points, 1 / acquisition.rate, acquisition.begin
         step = self.scope.time.scale / 100
-        left, right = (
-            self.scope.time.offset + side * COLUMNS / 2 * self.scope.time.scale for side in (-1, 1)
-        )
+        left = self.scope.time.offset - SCREEN / 2 * step
         begin = max(left, acquisition.begin)
-        end = min(right, acquisition.begin + acquisition.depth / acquisition.rate)
+        end = min(left + SCREEN * step, acquisition.begin + acquisition.depth / acquisition.rate)
         return max(0, round((end - begin) / step)), step, begin
+
+    def _before(self) -> int:
+        """Return how many points have no value on the left of the screen, since the trace begins in it."""
+        points, step, begin = self._axis()
+        if self._reads_memory or not points:
+            return 0
+        return round((begin - self.scope.time.offset) / step + SCREEN / 2)
 
     def _settings(self) -> Channel:
         """The settings by which the source's points are to be read."""
@@ -190,7 +215,8 @@ class DS1000Z(ScpiSimulator):
     def codes(self) -> Any:
         """Return the points from start to stop, as numbers from 0 to 255."""
         points, step, begin = self._axis()
-        first, last = self.wave.start - 1, min(self.wave.stop, points)
+        before = self._before()
+        first, last = max(0, self.wave.start - 1 - before), min(self.wave.stop - before, points)
         if self.scope.acquisition is None or last <= first:
             return np.zeros(0, np.uint8)
         if last - first > MOST[self.wave.format]:
@@ -257,7 +283,8 @@ class DS1000Z(ScpiSimulator):
     def _check_point(self, wave: Reading, point: int) -> int:
         if point > (DEPTHS[-1] if self._reads_memory else SCREEN):
             raise ScpiError(-222)
-        return point
+        points, before = self._axis()[0], self._before()
+        return point if self._reads_memory or not points else min(max(point, before + 1), before + points)
 
     def _after_mode(self, wave: Reading) -> None:
         if not self._reads_memory:
@@ -337,9 +364,17 @@ class DS1000Z(ScpiSimulator):
     def _reset_statistics(self) -> None:
         self.statistics.clear()
 
-    @Command(":MEASure:CLEar <item>", choice("ALL", *(f"ITEM{n}" for n in range(1, 6))))
-    def _clear_items(self, item: str) -> None:
+    @Command(":MEASure:CLEar <item>", choice("ALL", *(f"ITEM{n}" for n in range(1, 6))), optional=1)
+    def _clear_items(self, item: str | None) -> None:
         """The screen shows them no more."""
+
+    @Command(":MEASure:RECover <item>", choice("ALL", *(f"ITEM{n}" for n in range(1, 6))), optional=1)
+    def _recover_items(self, item: str | None) -> None:
+        """The screen shows them again."""
+
+    @Command(":MATH:RESet")
+    def _reset_math(self) -> None:
+        """The scale of what isn't shown."""
 
     @Command(":MEASure:COUNter:VALue?")
     def _counter(self) -> str:
@@ -401,7 +436,13 @@ class DS1000Z(ScpiSimulator):
     def _clear_display(self) -> None:
         self.scope.acquisition = None
 
-    @Command(":DISPlay:DATA? [<color>,<invert>,<format>]", boolean(), boolean(), choice(*FORMATS), optional=3)
+    @Command(
+        ":DISPlay:DATA? [<color>,<invert>,<format>]",
+        or_default(boolean()),
+        or_default(boolean()),
+        or_default(choice(*FORMATS)),
+        optional=3,
+    )
     def _picture(self, color: bool | None, invert: bool | None, format_: str | None) -> str:
         traces, before = [], self.wave
         for channel in self.scope.channels:
@@ -487,7 +528,8 @@ class DS1000Z(ScpiSimulator):
         Setting(":CHANnel<n>:COUPling <coupling>", "input.coupling", choice("AC", "DC", "GND"), of="scope.channels"),
         Setting(":CHANnel<n>:DISPlay <bool>", "display", boolean(), of="scope.channels"),
         Setting(":CHANnel<n>:INVert <bool>", "input.invert", boolean(), of="scope.channels"),
-        Setting(":CHANnel<n>:OFFSet <offset>", "offset", real(unit="V"), of="scope.channels", adjust=_adjust_offset),
+        # not in the guide, and used: OFF, AVE, and the level without EDGe
+        Setting(":CHANnel<n>:{OFF|OFFSet} <v>", "offset", real(unit="V"), of="scope.channels", adjust=_adjust_offset),
         Setting(":CHANnel<n>:RANGe <range>", "range", real(unit="V"), of="scope.channels", adjust=_adjust_range),
         Setting(":CHANnel<n>:SCALe <scale>", "scale", real(unit="V"), of="scope.channels", adjust=_adjust_channel),
         Setting(":CHANnel<n>:TCAL <val>", "delay", real(-1e-7, 1e-7, unit="s"), of="scope.channels"),
@@ -500,9 +542,7 @@ class DS1000Z(ScpiSimulator):
         Setting(":TIMebase[:MAIN]:OFFSet <s>", "offset", real(unit="s"), of="scope.time", adjust=_adjust_delay),
         Setting(":TIMebase[:MAIN]:SCALe <s>", "scale", real(5e-9, 50, unit="s"), of="scope.time", adjust=_adjust_step),
         Setting(":TIMebase:MODE <mode>", "scope.time.mode", choice("MAIN", "XY", "ROLL")),
-        Setting(":ACQuire:AVERages <count>", "scope.averages", integer(2, 1024, 2), adjust=_adjust_averages),
-        # not in the guide, and used: AVE, and the level without EDGe
-        Setting(":ACQuire:AVE <count>", "scope.averages", integer(2, 1024, 2), adjust=_adjust_averages),
+        Setting(":ACQuire:{AVE|AVERages} <n>", "scope.averages", integer(2, 1024, 2), adjust=_adjust_averages),
         Setting(":ACQuire:TYPE <type>", "scope.type", choice("NORMal", "AVERages", "PEAK", "HRESolution")),
         Setting(":TRIGger:MODE <mode>", "scope.trigger.mode", choice(*MODES)),
         Setting(":TRIGger:COUPling <couple>", "scope.trigger.coupling", choice("AC", "DC", "LFReject", "HFReject")),
@@ -518,15 +558,8 @@ class DS1000Z(ScpiSimulator):
         Setting(":WAVeform:STARt <sta>", "start", integer(1, DEPTHS[-1]), of="wave", adjust=_check_point),
         Setting(":WAVeform:STOP <stop>", "stop", integer(1, DEPTHS[-1]), of="wave", adjust=_check_point),
         Setting(":MEASure:SOURce <sour>", "measured", choice(*SOURCES, "MATH")),
+        Setting(":MEASure:AMSource <src>[,<src>]...", "all_measured", choice(*SOURCES, "MATH"), many=True),
         Setting(":MEASure:COUNter:SOURce <sour>", "counter", choice(*SOURCES, "OFF")),
-        Setting(":DISPlay:WBRightness <time>", "wave_brightness", integer(0, 100)),
-        Setting(":DISPlay:GBRightness <brightness>", "grid_brightness", integer(0, 100)),
-        Setting(":DISPlay:TYPE <type>", "display_type", choice("VECTors", "DOTS")),
-        Setting(":DISPlay:GRADing:TIME <time>", "persistence", choice("MIN", *PERSISTENCES, "INFinite")),
-        Setting(":DISPlay:GRID <grid>", "grid", choice("FULL", "HALF", "NONE")),
-        Setting(":MATH:DISPlay <bool>", "math", boolean()),
-        Setting(":SYSTem:BEEPer <bool>", "beeper", boolean()),
-        Setting(":SYSTem:LOCKed <bool>", "locked", boolean()),
-        Setting(":SYSTem:LANGuage <lang>", "language", choice("SCHinese", "TCHinese", "ENGLish")),
+        *settings(STORED),
     )
     # fmt: on

@@ -201,7 +201,10 @@ class Acquirer:
             return
         begin = max(self.now - dt, self._armed + self._before)
         if self._pending is None and begin < self.now:
-            found = self._look(begin, self.now)
+            whole = max(begin, self.now - self._behind)  # a trace of a trigger before that is complete
+            found = self._look(begin, whole)
+            if found is None:
+                found = self._look(whole, self.now)
             self._is_triggered = found is not None
             waited = self.now - max(self._armed + self._before, self._triggered)
             if found is None and self.trigger.sweep == "AUTO" and waited > PATIENCE:
@@ -211,6 +214,8 @@ class Acquirer:
             self._complete(self._pending)
 
     def _look(self, begin: float, end: float) -> float | None:
+        if begin >= end:
+            return None
         if self.trigger.mode != "EDGE" or self.trigger.source == "AC":
             return end if self.trigger.source == "AC" else None
         source = self.channels[int(self.trigger.source[-1])].input

@@ -72,4 +72,18 @@ def png(pixels: Any) -> bytes:
     )
 
 
-FORMATS: dict[str, Callable[[Any], bytes]] = {"BMP24": bmp24, "BMP8": bmp8, "PNG": png}
+def tiff(pixels: Any) -> bytes:
+    """Return pixels as a TIFF, in one strip and not compressed."""
+    data: bytes = pixels.tobytes()
+    bits, begin = 8 + 2 + 10 * 12 + 4, 8 + 2 + 10 * 12 + 4 + 6
+    short, long = 3, 4
+    tags = (
+        (256, short, 1, WIDTH), (257, short, 1, HEIGHT), (258, short, 3, bits), (259, short, 1, 1),
+        (262, short, 1, 2), (273, long, 1, begin), (277, short, 1, 3), (278, short, 1, HEIGHT),
+        (279, long, 1, len(data)), (284, short, 1, 1),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + struct.pack("<HHH", 8, 8, 8) + data
+
+
+FORMATS: dict[str, Callable[[Any], bytes]] = {"BMP24": bmp24, "BMP8": bmp8, "PNG": png, "TIFF": tiff}

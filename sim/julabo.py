@@ -129,8 +129,8 @@ class Julabo(LineSimulator):
         self.series = series
         self.terminator_out = terminator.encode()
         self.gateway = gateway
-        self.pause = 0.15
-        """Real seconds for which it is deaf after an OUT_ command; the manual asks for 0.25 s."""
+        self.pause = 0.0
+        """Real seconds for which it is deaf after an OUT_ command; the manual asks clients to wait for 0.25 s."""
         self.bath = self.vessel = AMBIENT
         self.level = 4.5
         self.safe_temp = 180.0

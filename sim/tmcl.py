@@ -432,7 +432,7 @@ class Module(Simulator):
         self._awaited = motors
 
 
-def is_sound(frame: bytes) -> bool:
+def is_sound(frame: bytes | bytearray) -> bool:
     """Tell whether the checksum fits."""
     return sum(frame[:8]) % 256 == frame[8]
 

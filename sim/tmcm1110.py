@@ -1,7 +1,7 @@
 """Trinamic TMCM-1110 single-axis stepper motor module, with a motor and a linear table.
 
-Source: TMCM-1110 TMCL Firmware Manual (firmware V1.09): chapter 4 axis parameters, 7 reference search, 8 velocity and
-acceleration; TMC262 datasheet for the flags of the driver.
+Source: TMCM-1110 TMCL Firmware Manual (firmware V1.09): chapter 4 axis parameters, 6.1 velocity and acceleration,
+7 reference search; TMC262 datasheet for the flags of the driver.
 """
 
 import math
@@ -121,7 +121,7 @@ class TMCM1110(Module):
         self._arrived = True
         self._configure()
 
-    # units (8)
+    # units (6.1)
 
     def speed_of(self, value: int) -> float:
         """Return the steps per second of a speed in the module's units."""

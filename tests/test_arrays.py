@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labioc.drivers.core import Array, Block, Driver, Float, Integer, Lines, Setpoint, Time
-from labioc.drivers.core.errors import DefinitionError, LimitError, ValueTypeError
+from labioc.drivers.core import Array, Block, Driver, Float, Integer, Lines, Readback, Setpoint, Time
+from labioc.drivers.core.errors import DefinitionError, LimitError, ReadingInvalid, ReplyError, ValueTypeError
 from labioc.drivers.core.values import ValueType
 from labioc.drivers.testing import transcript
 
@@ -52,6 +52,7 @@ def test_both_ways(value_type: ValueType[Any], text: str, value: list[float], dt
         (Array(Integer(), 4), "1,2.5"),
         (Array(Integer(), 4), "1_0,2"),
         (Array(Integer(), 4), "1,,2"),
+        (Array(Integer(), 4), "1,99999999999999999999"),
         (Array(Float(), 4), "1.0,OVER"),
         (Array(Float(), 1), "1.0,2.0"),
         (Block(Array(Integer(spec="u1"), 10, separator="")), "#13\x01\n"),
@@ -74,6 +75,7 @@ def test_replies_that_are_none(value_type: ValueType[Any], reply: str) -> None:
         (Array(Float(), 4), ["a"], ValueTypeError, "a sequence of numbers"),
         (Array(Float(), 2), [1.0, 2.0, 3.0], LimitError, "expected 2 numbers at most, got 3"),
         (Array(Float(), 2), [1.0, float("nan")], LimitError, "expected finite numbers"),
+        (Array(Float("V", "<f4"), 2, separator=""), [1e300], LimitError, "numbers that fit into float32"),
         (Array(Float("mm", limits=(0, 5)), 2), [1.0, 5.5], LimitError, "5.5 is beyond the limits 0 to 5 mm"),
         (Array(Integer(spec="u1"), 2, separator=""), [-1], LimitError, "-1 is beyond the limits 0 to 255"),
     ],
@@ -110,3 +112,21 @@ async def test_a_written_array_is_a_copy_and_reads_back() -> None:
         await generator.wave.write(points)
         points[0] = 7
         assert generator.wave.value.tolist() == [1, -1]
+
+
+class Judged(Driver):
+    protocol = Lines(eol="\n", identify=("*IDN?", "JUDGE"))
+
+    points = Readback(Array(Float(), 4), ask="P?")
+    inside = Readback(Float(), ask="X?", valid_if=points.where(lambda points: bool((points < 5).all())))
+    equal = Readback(Float(), ask="Y?", valid_if=points == 1)
+
+
+async def test_a_condition_on_an_array_is_a_function_of_it() -> None:
+    said = [("P?", "1,2"), ("X?", "3"), ("P?", "1,9"), ("X?", "3"), ("P?", "1,2"), ("Y?", "3")]
+    async with transcript(Judged, said, identity="JUDGE") as judged:
+        assert await judged.inside.read() == 3
+        with pytest.raises(ReadingInvalid, match="not valid, since points is"):
+            await judged.inside.read()
+        with pytest.raises(ReplyError, match="equal: valid_if= of points does not compute"):
+            await judged.equal.read()

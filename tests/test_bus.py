@@ -18,7 +18,7 @@ from tests.test_port import network as network
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.drivers.core import Driver, Integer, Line, Lines, Readback
-from labioc.drivers.core.errors import AddressError, LinkDown, RefusedError, ReplyTimeout
+from labioc.drivers.core.errors import AddressError, LinkDown, ReadingInvalid, RefusedError, ReplyTimeout
 from labioc.drivers.core.line import Row
 from labioc.drivers.core.port import LinkState, Port
 from labioc.iocs.core import Host, Instrument, InstrumentConfig, main
@@ -117,6 +117,17 @@ async def test_a_refused_put_is_refused_and_its_readback_stays_good(
     assert host.units[1].driver.port.statistics.errors["RefusedError"] == 1
     await client.put("B2:SP", 50.0)
     assert is_good(await client.get("B2:SP"))
+
+
+async def test_of_questions_asked_together_a_refused_one_fails_alone(sim: BusSimulator) -> None:
+    async with sim.serve("tcp://127.0.0.1:0") as url, Gauge.open(url, address="001") as gauge:
+        sim.faults.add("refuse only=?PRS")
+        await gauge.read_together([gauge.pressure, gauge.setpoint, gauge.steps])
+        assert isinstance(gauge.pressure.error, ReadingInvalid)
+        assert (gauge.setpoint.value, gauge.steps.value) == (20.0, 0)
+        sim.faults.clear()
+        await gauge.read_together([gauge.pressure, gauge.setpoint])
+        assert gauge.pressure.is_known
 
 
 @pytest.mark.parametrize("fault", ["wrong-address only=002?PRS", "lose only=002?PRS"])

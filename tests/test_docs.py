@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ca import Client
+from tests.ca import Client, PutFailed
 
+from labioc.devices.core import AlarmSeverity, AlarmStatus
 from labioc.devices.core.table import describe, markdown
 from labioc.iocs.core.instrument import bundled_names, find_instrument
+from labioc.iocs.core.pvgroups import program_of
+from labioc.iocs.core.run import run_arguments
+from labioc.iocs.core.server import CAServer
 from labioc.sim.lakeshore336 import LakeShore336
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +31,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 ROOMS = ("drivers", "devices", "iocs", "sim")
 SCRIPTING = ROOT / "docs" / "scripting.md"
+CAPROTO = ROOT / "docs" / "caproto.md"
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 PATIENCE = 30.0
@@ -277,7 +282,12 @@ async def test_the_readmes_session(tmp_path: Path, ca_environment: dict[str, str
         await follow(session(README, "client"), tmp_path)
 
 
-@pytest.mark.parametrize("block", [b for b in blocks(README, "python") if "(excerpt)" in b.text], ids=name_of)
+def excerpts() -> list[Block]:
+    found = [*blocks(README, "python"), *blocks(CAPROTO, "python")]
+    return [block for block in found if "(excerpt)" in block.text]
+
+
+@pytest.mark.parametrize("block", excerpts(), ids=name_of)
 def test_excerpts_are_verbatim(block: Block) -> None:
     first, _, rest = block.text.partition("\n")
     source = (ROOT / first.split()[1]).read_text()
@@ -306,6 +316,29 @@ async def test_scripts_run(block: Block, tmp_path: Path) -> None:
     shown = re.findall(r"# (labioc\.wire.*)", block.text)
     for line in shown:
         assert re.sub(r"\d", "#", line) in re.sub(r"\d", "#", output)
+
+
+# The page for users of caproto
+
+
+@pytest.mark.parametrize("title", ["caproto", "labioc"])
+async def test_both_forms_of_the_oven_work(title: str, client: Client) -> None:
+    (block,) = blocks(CAPROTO, "python", title)
+    names: dict[str, Any] = {"__name__": "oven"}
+    exec(block.text, names)
+    program = program_of(names["Oven"], prefix="oven:", name="oven")
+    async with program.serve(run_arguments(["oven"], program)) as pvs:
+        server = CAServer(pvs)
+        await server.start()
+        await client.put("oven:TARGET", 188.0)
+        async with client.monitor("oven:TEMP") as events:
+            hot = await events.next(lambda reading: reading.value > 185 and reading.severity > 0)
+            assert (AlarmStatus(hot.status), hot.severity) == (AlarmStatus.HIGH, AlarmSeverity.MINOR_ALARM)
+        for refused in (13.0, 300.0):
+            with pytest.raises(PutFailed):
+                await client.put("oven:TARGET", refused)
+        assert (await client.get("oven:TARGET")).value == 188.0
+        await server.stop()
 
 
 # All documents

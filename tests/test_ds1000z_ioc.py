@@ -128,6 +128,7 @@ async def test_a_channel_that_is_switched_on_has_a_waveform(host: Host, client: 
     async with client.monitor("S:CH2:WAVE") as waves, client.monitor("S:CH2:FREQ") as frequencies:
         wave = await waves.next(lambda wave: len(wave.value) == 1200)
         assert max(wave.value) == pytest.approx(1.0, abs=0.15)
+        await client.put("S:CH2:FREQ.PROC", 1)
         await frequencies.next(lambda reading: is_good(reading) and bool(abs(reading.value - 50) < 1))
 
 

@@ -12,6 +12,7 @@ from tests.test_ioc import config, shows
 
 from labioc.devices.core.health import Budget
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
+from labioc.devices.core.scan import rest_after
 from labioc.iocs.core import Host
 
 PERIOD = 0.05  # of the fastest PVs of the numbered instrument
@@ -136,3 +137,14 @@ async def test_polls_that_do_not_fit_are_named_and_it_ends(
     assert len(lines) == 2
     assert "are read less often than asked: " in lines[0]
     assert lines[1] == "numbered: everything is read as often as asked again"
+
+
+def test_what_was_never_answered_takes_less_and_less_from_the_others() -> None:
+    """Twenty questions that an instrument doesn't know, with time-outs of 1.5 s, must not fill its line."""
+    rests = [rest_after(silences, was_answered=False) for silences in range(1, 12)]
+    assert rests[:4] == [0.0, 2.0, 4.0, 8.0]
+    assert rests[-1] == 300.0
+    assert rest_after(1, was_answered=False, in_vain=20.0) == 0.0
+    assert rest_after(2, was_answered=False, in_vain=20.0) == 200.0
+    assert rest_after(2, was_answered=True, in_vain=20.0) == 2.0
+    assert max(rest_after(silences, was_answered=True) for silences in range(100)) == 30.0

@@ -163,9 +163,7 @@ async def test_limits_of_the_manual() -> None:
 
 @pytest.fixture
 def circulator() -> Simulator:
-    made = Simulator(clock=Clock(manual=True))
-    made.pause = 0.0
-    return made
+    return Simulator(clock=Clock(manual=True))
 
 
 def test_sets_and_nonsense_are_not_answered(circulator: Simulator) -> None:
@@ -245,8 +243,11 @@ def test_after_a_power_cut_everything_has_to_be_sent_again(circulator: Simulator
 
 
 @pytest.mark.parametrize("made", [{"terminator": "\n"}, {"gateway": True}])
-async def test_the_driver_takes_either_end_of_line_and_empty_lines(made: dict[str, Any]) -> None:
+async def test_the_driver_keeps_the_pause_and_takes_either_end_of_line_and_empty_lines(
+    made: dict[str, Any],
+) -> None:
     sim = Simulator(**made)
+    sim.pause = 0.2
     async with sim.serve("tcp://127.0.0.1:0") as url, Julabo.open(url) as julabo:
         await julabo.setpoint_1.write(33.3)
         with pytest.raises(RefusedError, match="VALUE TOO SMALL"):

@@ -245,12 +245,73 @@ async def test_a_write_refreshes_what_it_changes_with_its_condition() -> None:
         assert (zone.limit.value, zone.status.value, zone.temperature.value) == (300.0, 0, 77.35)
 
 
+class Cart(Driver):
+    protocol = Lines(
+        eol="\r\n",
+        timeout=1.0,
+        identify=("*IDN?", "CART"),
+        join=";",
+        confirm=("ERR?", lambda answer: int(answer) == 0),
+    )
+
+    place = Setpoint(Float("mm", ".1f"), before="STOP", tell="SET {value}", ask="POS?")
+
+
+async def test_a_command_goes_before_a_write() -> None:
+    lines = (("STOP;ERR?", "0"), ("SET 2.0;ERR?;POS?", "0;2.0"))
+    async with transcript(Cart, lines, identity="CART") as cart:
+        await cart.place.write(2)
+        assert Cart.place.wire("") == ["STOP; SET {value}", "POS?"]
+
+
+async def test_nothing_is_written_if_what_goes_before_is_refused() -> None:
+    async with transcript(Cart, [("STOP;ERR?", "5")], identity="CART") as cart:
+        with pytest.raises(RefusedError, match="after 'STOP' ERR. answers '5'"):
+            await cart.place.write(2)
+
+
 async def test_a_command_refreshes_what_it_changes() -> None:
     async with oven(("STOP;ERR?;POW?", "0;0.0"), ("STOP;ERR?;POW?", "32;5.0")) as d:
         await d.stop.execute()
         assert d.power.value == 0.0
         with pytest.raises(RefusedError, match="^Oven: stop: refused: after 'STOP' ERR\\? answers '32'$"):
             await d.stop.execute()
+
+
+def no_or_answer(question: str, reply: str) -> str:
+    if reply == "NO":
+        raise RefusedError("it says NO")
+    return reply
+
+
+class Polite(Driver):
+    """It refuses in words."""
+
+    protocol = Lines(eol="\n", identify=("*IDN?", "OVEN"), match=no_or_answer, accepted=lambda _: True)
+    power = Readback(Float("W"), ask="POW?")
+    fan = Readback(Float("rpm"), ask="FAN?")
+    level = Setpoint(Float("%", ".1f"), ask="LEV?", tell="LEV {value}", refreshes=[power, fan])
+    stop = Command(tell="STOP", refreshes=[power, fan])
+
+
+async def test_what_cannot_be_asked_after_a_command_is_no_refusal_of_the_command() -> None:
+    lines = [("STOP", "OK"), ("POW?", "NO"), ("FAN?", "50")]
+    lines += [("LEV 5.0", "OK"), ("LEV?", "5.0"), ("POW?", "1"), ("FAN?", "NO")]
+    lines += [("STOP", "NO"), ("LEV 6.0", "NO"), ("LEV 7.0", "OK"), ("LEV?", "NO")]
+    async with transcript(Polite, lines, identity=IDENTITY) as d:
+        events = heard(d.power)
+        await d.stop.execute()
+        assert repr(d.power.error) == """ReadingInvalid("Polite: power: it says NO; sent b'POW?\\\\n'")"""
+        assert d.fan.is_known
+        assert d.fan.value == 50.0
+        await d.level.write(5)
+        assert d.power.is_known
+        assert (d.level.value, d.power.value) == (5.0, 1.0)
+        assert isinstance(d.fan.error, ReadingInvalid)
+        assert [name for name, _ in events] == ["power", "power"]
+        for write in (d.stop.execute(), d.level.write(6), d.level.write(7)):
+            with pytest.raises(RefusedError, match="it says NO"):
+                await write
 
 
 async def test_some_fields_are_changed_and_the_others_kept() -> None:

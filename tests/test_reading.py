@@ -203,6 +203,34 @@ async def test_an_answer_that_makes_no_sense() -> None:
             await recorder.inputs[2].trace.read()
 
 
+class Judging(Integer):
+    def decode(self, text: str) -> int:
+        if text == "13":
+            raise ReadingInvalid("unlucky")
+        return {"1": 1}[text]
+
+
+class Judged(Driver):
+    protocol = Lines(eol="\n", timeout=0.3, identify=("*IDN?", "REC"))
+
+    @reading(Integer(), "N?")
+    async def number(self, talk: Conversation) -> int | None:
+        """A number."""
+        [number] = await talk(("N?", Judging()))
+        return int(number)
+
+
+async def test_a_value_type_tells_what_is_not_valid_from_what_makes_no_sense() -> None:
+    async with transcript(Judged, [("N?", "13"), ("N?", "1")], identity="REC") as judged:
+        with pytest.raises(ReadingInvalid, match="number: unlucky"):
+            await judged.number.read()
+        assert await judged.number.read() == 1
+        assert not judged.port.statistics.errors[ReplyError.__name__]
+    async with transcript(Judged, [("N?", "2")], identity="REC") as judged:
+        with pytest.raises(ReplyError, match=r"'N\?' was answered with '2'; expected .* \(KeyError\('2'\)\)"):
+            await judged.number.read()
+
+
 async def test_a_function_that_fails_is_a_reply_that_makes_no_sense() -> None:
     class Odd(Driver):
         protocol = Lines(eol="\n", identify=("*IDN?", "ODD"))

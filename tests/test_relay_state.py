@@ -4,24 +4,26 @@ import asyncio
 import contextlib
 import math
 import random
+import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ca import Client, PutFailed
+from tests.ca import Client, PutFailed, until
 from tests.test_cli import line_of, running
 
 from labioc.iocs.core import relay_state
 from labioc.iocs.core.command import Failure
-from labioc.iocs.core.relay import Relay, Rules
-from labioc.iocs.core.relay_state import Keeper, parsed
+from labioc.iocs.core.relay import Relay, Rules, Saved
+from labioc.iocs.core.relay_state import Keeper, formatted, parsed
 from labioc.iocs.core.save_file import write_atomically
 from labioc.iocs.core.server import CAServer
 
-INVALID, TIMEOUT = 3, 10
+INVALID, TIMEOUT, DISABLE = 3, 10, 18
 KEPT, FAILED = 1, 2
-RESTARTS = 3
+RESTARTS = 2
 
 
 @pytest.fixture
@@ -117,6 +119,34 @@ async def test_values_come_back_with_their_times(path: Path, client: Client) -> 
         assert (await client.get("R:e_F9")).value == [1.5, 2.5, 3.5]
 
 
+async def test_a_value_that_a_disabled_pv_has_survives_two_restarts(path: Path, client: Client) -> None:
+    async with relaying(path):
+        await client.put("R:x_f1", 5.5)
+        await client.put("R:x_f1.DISA", 1)
+    for _ in range(2):
+        async with relaying(path):
+            await client.put("R:x_f1.DESC", "touched")
+            assert (await client.get("R:x_f1")).value == 5.5
+            assert (await client.get("R:x_f1.STAT")).value == DISABLE
+    async with relaying(path):
+        await client.put("R:x_f1.DISA", 0)
+        assert (await client.get("R:x_f1")).severity == 0
+
+
+@pytest.mark.parametrize("wrong", [0.5, 4e9])
+async def test_a_clock_that_was_wrong_does_no_harm(path: Path, client: Client, wrong: float) -> None:
+    pv = Saved("x_f1", {"stale": 600.0}, 1.0, wrong)
+    write(path, formatted([pv]))
+    began = time.time() - 1
+    async with relaying(path):
+        found = await client.get("R:x_f1")
+        assert found.value == 1.0
+        assert (found.severity == INVALID) == (wrong < began)
+        assert found.stamp <= time.time()
+        await client.put("R:x_f1", 2.0)
+        assert began < (await client.get("R:x_f1")).stamp <= time.time()
+
+
 async def test_what_became_stale_meanwhile_says_so(path: Path, client: Client) -> None:
     async with relaying(path):
         await client.put("R:x_f1.STALE", 0.2)
@@ -156,6 +186,7 @@ def damage(content: str, how: str) -> str:
         "a menu": content.replace("MAJOR", "HUGE"),
         "an array": content.replace('"name": "y_i3", "value": "', '"name": "y_i3", "value": "!'),
         "fields": content.replace('{"EGU"', '5, "x": {"EGU"'),
+        "a time": re.sub('"time": .*}', '"time": 1e999}', content),
         "a list": content.replace('{"name": "x_f1"', '[{"name": "x_f1"'),
         "deep": "[" * 100_000,
     }[how]
@@ -174,7 +205,7 @@ HOWS = [
 ]
 
 
-@pytest.mark.parametrize("how", [*HOWS, "an array", "fields", "a list", "deep"])
+@pytest.mark.parametrize("how", [*HOWS, "an array", "fields", "a list", "a time", "deep"])
 async def test_a_damaged_file_is_set_aside_and_its_copy_taken(
     path: Path, client: Client, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
@@ -218,6 +249,8 @@ async def test_if_its_copy_is_damaged_too_it_starts_empty(
         await client.put("R:x_f1", 1.0)
     assert "0 PVs are brought back" in caplog.text
     assert pvs_in(path) == 1
+    assert read(path.with_name("relay.state.damaged")) == ""
+    assert read(path.with_name("relay.state.previous.damaged")) == "{"
 
 
 async def test_nothing_is_written_without_a_change(path: Path, client: Client) -> None:
@@ -231,9 +264,12 @@ async def test_nothing_is_written_without_a_change(path: Path, client: Client) -
 
 
 async def test_two_relays_do_not_share_a_file(path: Path, ca_environment: dict[str, str]) -> None:
+    link = path.with_name("link")
+    link.symlink_to(path)
     async with relaying(path):
-        with pytest.raises(Failure, match="another process keeps its PVs there"):
-            Keeper(Relay("R:", Rules()), path)
+        for name in (path, link):
+            with pytest.raises(Failure, match="another process keeps its PVs there"):
+                Keeper(Relay("R:", Rules()), name)
     async with relaying(path):
         pass
 
@@ -289,6 +325,7 @@ async def test_kill_9_at_any_moment_leaves_a_whole_set(path: Path, ca_environmen
             await client.connect(f"R:x{count + 50}_i1")
             async with client.monitor(f"R:x{count + 50}_i1") as events:
                 await events.next(lambda event: event.severity != INVALID)
+            await until(lambda: read(path))
             await asyncio.sleep(0.5 * chance.random())
             ioc.kill()
             await ioc.wait()

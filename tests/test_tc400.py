@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.ca import Client, PutFailed, Reading, until
-from tests.test_cli import line_of, running
+from tests.test_cli import labioc, line_of, running
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
 from labioc.drivers import tc400 as tc
@@ -358,6 +358,19 @@ async def test_an_error_ends_the_wait_and_is_an_alarm(
         await faults.next(is_good)
 
 
+async def test_a_drive_that_cannot_tell_whether_it_has_run_up_has_done_a_put_when_it_has_it(
+    sim: PumpingStation, client: Client, ca_environment: dict[str, str]
+) -> None:
+    table = {line.number: line for line in sim.pump.table if line.number not in (302, 306)}
+    sim.pump.parameters = lambda: table  # type: ignore[method-assign]
+    async with sim.serve("tcp://127.0.0.1:0") as url, Host(configs(url)):
+        for state in (1, 0):
+            await client.put("P:STATION", state)
+            assert sim.pump.station == state
+            assert (await client.get("P:STATION_RBV")).value == state
+        assert (await client.get("P:AT_SPEED")).status == AlarmStatus.HWLIMIT
+
+
 async def test_a_dead_gauge_and_a_noisy_one_leave_the_pump_alone(
     sim: PumpingStation, client: Client, ca_environment: dict[str, str]
 ) -> None:
@@ -393,6 +406,8 @@ async def test_the_command_line_pumps_a_simulated_chamber(
         await line_of(process.stderr, "labioc: ONLY THIS MACHINE")
         assert (await client.get("L:G1:PRESSURE")).value == pytest.approx(1013.0, abs=1)
         assert (await client.get("L:G3:PRESSURE")).status == AlarmStatus.TIMEOUT
+        status, _, err = await labioc("put", "--timeout", "0.5", "L:PUMP:STATION", "On")
+        assert (status, "the put is not done within 0.5 s" in err) == (2, True)
         start = asyncio.create_task(client.put("L:PUMP:STATION", "On"))
         async with client.monitor("L:G1:PRESSURE") as chamber, client.monitor("L:G2:PRESSURE") as foreline:
             await chamber.next(lambda reading: reading.value < 900.0)

@@ -92,7 +92,13 @@ async def test_a_limit_switch_fails_the_put(host: Host, client: Client, module: 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("M:AXIS0:STOP", 1), ("M:AXIS0:TARGET", 0.0), ("M:AXIS0:JOG", -0.3), ("M:AXIS0:MOVE", -1.0)],
+    [
+        ("M:AXIS0:STOP", 1),
+        ("M:AXIS0:TARGET", 0.0),
+        ("M:AXIS0:JOG", -0.3),
+        ("M:AXIS0:MOVE", -1.0),
+        ("M:AXIS0:SET_POS", 3.0),
+    ],
 )
 async def test_what_else_the_stage_is_told_ends_a_move(
     host: Host, client: Client, module: sim.TMCM1110, name: str, value: float
@@ -108,10 +114,12 @@ async def test_what_else_the_stage_is_told_ends_a_move(
 async def test_a_jog_goes_on_until_it_is_stopped(host: Host, client: Client, module: sim.TMCM1110) -> None:
     jog = await begun(client, "M:AXIS0:JOG", -0.5)
     await jog
-    async with client.monitor("M:AXIS0:SPEED") as events:
+    async with client.monitor("M:AXIS0:SPEED") as events, client.monitor("M:AXIS0:MOVING") as moving:
+        await moving.next(lambda reading: bool(reading.value == 1))
         await events.next(lambda reading: abs(reading.value + 0.5) < 1e-3)
         await client.put("M:AXIS0:STOP", 1)
         await events.next(lambda reading: bool(reading.value == 0))
+        await moving.next(lambda reading: bool(reading.value == 0))
     async with client.monitor("M:AXIS0:MOTION") as motion:
         await motion.next(lambda reading: bool(reading.value == 0))
 

@@ -7,6 +7,7 @@ import pytest
 from labioc.drivers.tmcm1110 import SearchMode
 from labioc.sim import tmcm1110 as sim
 from labioc.sim.core import Clock
+from labioc.sim.tmc429 import Ramp
 
 VERSION = "02 01 64 88 04 56 01 09 53"
 RIGHT, REACHED, MODE = 10, 8, 138
@@ -68,7 +69,7 @@ def test_what_the_module_refuses(sim_module: sim.TMCM1110, numbers: tuple[int, .
 
 
 def test_a_wrong_checksum_is_answered_and_another_address_is_not(sim_module: sim.TMCM1110) -> None:
-    assert sim_module.receive(frame("01 06 01 00 00 00 00 00 09")) == frame("02 01 01 06 00 00 00 00 0a")
+    assert sim_module.receive(frame("01 06 01 00 00 00 00 00 09")) == frame("02 01 01 00 00 00 00 00 04")
     assert sim_module.receive(frame("02 06 01 00 00 00 00 00 09")) is None
     assert ask(sim_module, 6, 1, address=0) == (100, 0)  # what host software on USB sends
 
@@ -115,6 +116,42 @@ def test_an_address_is_kept(sim_module: sim.TMCM1110) -> None:
     assert reply[1] == 7
 
 
+def test_a_reply_repeats_the_commands_value(sim_module: sim.TMCM1110) -> None:
+    for command, kind, value in (
+        (1, 0, 7),
+        (2, 0, 7),
+        (3, 0, 7),
+        (4, 0, 50),
+        (4, 1, -50),
+        (5, 4, 900),
+        (13, 1, 7),
+    ):
+        assert ask(sim_module, command, kind, 0, value) == (100, value)
+
+
+def test_factory_settings_come_without_a_reply(sim_module: sim.TMCM1110) -> None:
+    ask(sim_module, 5, 4, 0, 1234)
+    ask(sim_module, 7, 4)
+    assert ask(sim_module, 137, 0, 0, 1)[0] == 4
+    assert sim_module.receive(frame("01 89 00 00 00 00 04 d2 60")) is None
+    assert get(sim_module, 4) == 1000
+
+
+def test_a_reset_is_as_a_power_cycle(sim_module: sim.TMCM1110) -> None:
+    ask(sim_module, 5, 1, 0, 500)
+    assert ask(sim_module, 255, 0, 0, 1) == (100, 1)
+    assert get(sim_module, 1) == 500
+    assert ask(sim_module, 255, 0, 0, 1234) == (100, 1234)
+    assert get(sim_module, 1) == 0
+
+
+@pytest.mark.parametrize("before", [b"", b"*IDN?\r\n", b"\x01", bytes(8)])
+def test_what_is_no_frame_is_dropped(sim_module: sim.TMCM1110, before: bytes) -> None:
+    good, spoilt = frame("01 06 01 00 00 00 00 00 08"), frame("01 06 01 00 00 00 00 00 09")
+    assert list(sim_module.split(bytearray(before + good + good))) == [good, good]
+    assert list(sim_module.split(bytearray(spoilt + good))) == [spoilt, good]
+
+
 def test_coordinates(sim_module: sim.TMCM1110) -> None:
     ask(sim_module, 30, 1, 0, 1000)
     assert ask(sim_module, 31, 1) == (100, 1000)
@@ -148,7 +185,7 @@ def test_outputs_and_inputs(sim_module: sim.TMCM1110) -> None:
 
 
 def test_a_ramp_is_a_trapezoid(sim_module: sim.TMCM1110) -> None:
-    # 1000 units at pulse divisor 3 are 30518 step/s; 100 units at ramp divisor 7 are 46566 step/s^2 (8)
+    # 1000 units at pulse divisor 3 are 30518 step/s; 100 units at ramp divisor 7 are 46566 step/s^2 (6.1)
     ask(sim_module, 5, 5, 0, 100)
     ask(sim_module, 4, 0, 0, 60_000)
     speeds = []
@@ -161,6 +198,25 @@ def test_a_ramp_is_a_trapezoid(sim_module: sim.TMCM1110) -> None:
     # acceleration, 40000 steps of which 20000 are ramps, deceleration
     total = 60_000 / 30_518 + 30_518 / 46_566
     assert 0.05 * len([s for s in speeds if s]) == pytest.approx(total, abs=0.1)
+
+
+@pytest.mark.parametrize(("target", "soft"), [(60_000, 0), (-1_500_000, 0), (1_500_000, 1), (30, 0)])
+def test_even_motion_is_the_same_in_one_stride(
+    sim_module: sim.TMCM1110, target: int, soft: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = []
+    for strides in (True, False):
+        if not strides:
+            monkeypatch.setattr(Ramp, "_even_ticks", lambda ramp: 0)
+        m = sim.TMCM1110(clock=Clock(manual=True))
+        for numbers in ((5, 149, 0, soft), (5, 4, 0, 2000), (4, 0, 0, target)):
+            ask(m, *numbers)
+        seen = []
+        for seconds in (0.1, 0.4, 0.5, 2, 20):
+            m.clock.advance(seconds)
+            seen += [get(m, 1), get(m, 3), m.table.place]
+        states.append(seen)
+    assert states[0] == pytest.approx(states[1], abs=1e-3)
 
 
 def test_the_target_speed_is_the_hardwares_in_a_move(sim_module: sim.TMCM1110) -> None:

@@ -114,7 +114,10 @@ async def patiently(
     except _Spoilt:
         pass
     except LabiocError as failure:
-        error = ReadingInvalid(str(failure)) if isinstance(failure, RefusedError) else failure
+        error = failure
+        if isinstance(failure, RefusedError):
+            error = ReadingInvalid(str(failure))
+            error.refused = True
         alone = error.asked and isinstance(error, (ReplyTimeout, LinkDown, DeviceError))
         for readback in asked:
             readback.fail(error, alone=alone)

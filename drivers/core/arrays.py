@@ -57,7 +57,10 @@ class Array(ValueType[NDArray[Any]]):
         decode: Callable[[str], Any] = self.element.decode
         if self.element.is_plain and "_" not in text:
             decode = int if isinstance(self.element, Integer) else float
-        return frozen(np.fromiter(map(decode, texts), self.dtype, len(texts)))
+        try:
+            return frozen(np.fromiter(map(decode, texts), self.dtype, len(texts)))
+        except OverflowError:
+            raise ValueError(text) from None
 
     def _from_bytes(self, text: str) -> NDArray[Any]:
         raw = np.frombuffer(text.encode("latin-1"), self.element.dtype)
@@ -98,7 +101,11 @@ class Array(ValueType[NDArray[Any]]):
             raise LimitError(f"expected finite numbers, got {value!r}")
         for extreme in (numbers.min(), numbers.max()) if numbers.size else ():
             within(extreme.item(), self.limits, self.unit)
-        return frozen(numbers.astype(self.dtype))
+        with np.errstate(over="ignore"):
+            kept = numbers.astype(self.dtype)
+        if not np.isfinite(kept).all():
+            raise LimitError(f"expected numbers that fit into {self.dtype}, got {value!r}")
+        return frozen(kept)
 
     def agree(self, sent: NDArray[Any], kept: NDArray[Any]) -> bool:
         """Compare number by number, as the element does."""

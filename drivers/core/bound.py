@@ -354,7 +354,9 @@ class BoundReadback(Bound, Generic[T]):
 
     def refuse(self, error: RefusedError) -> None:
         """Take the instrument's refusal to answer, in place of the answer."""
-        self.error = ReadingInvalid(f"{self.block.driver.name}: {self._label}: {error}")
+        invalid = ReadingInvalid(f"{self.block.driver.name}: {self._label}: {error}")
+        invalid.refused = True
+        self.error = invalid
         self.alone = True
 
     def judge(self, stamp: float) -> None:
@@ -369,10 +371,14 @@ class BoundReadback(Bound, Generic[T]):
             if other.error is not None:
                 self.error = other.error
                 return
-            if not holds(other.value):
-                self.error = ReadingInvalid(
-                    f"{self.block.driver.name}: {self._label}: not valid, since {other.label} is {other.value!r}"
-                )
+            here = f"{self.block.driver.name}: {self._label}"
+            try:
+                is_valid = bool(holds(other.value))
+            except Exception as why:  # an array, for one, is neither true nor false
+                self.error = ReplyError(f"{here}: valid_if= of {other.label} does not compute: {why!r}")
+                return
+            if not is_valid:
+                self.error = ReadingInvalid(f"{here}: not valid, since {other.label} is {other.value!r}")
                 return
         self._value = self._taken
         self.stamp = stamp

@@ -82,7 +82,8 @@ class Conversation:
 
         Returns the values in the answers to the questions.
 
-        Raises LinkError, TruncatedReply, ReplyError or RefusedError. Let it pass: the reading has failed then.
+        Raises LinkError, TruncatedReply, ReplyError, ReadingInvalid or RefusedError. Let it pass: the reading has
+        failed then.
         """
         speaker = self._speaker
         port = speaker.block.driver.port
@@ -132,9 +133,14 @@ class Conversation:
                     values.append(kind.decode(answer))
                 elif not driver.protocol.is_accepted(answer):
                     raise RefusedError(came)
-            except ValueError:
+            except ReadingInvalid as why:  # the answer makes sense, and says so
+                raise ReadingInvalid(f"{driver.name}: {self._speaker.label}: {why}") from None
+            except RefusedError:
+                raise
+            except Exception as why:  # a value type from outside may fail in its own way
                 expected = "yes or no" if kind is None else kind.expected
-                error = ReplyError(f"{came}; expected {expected}")
+                hint = "" if isinstance(why, ValueError) else f" ({why!r})"
+                error = ReplyError(f"{came}; expected {expected}{hint}")
                 driver.port.distrust(error)
                 raise error from None
         return values

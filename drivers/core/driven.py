@@ -31,6 +31,7 @@ class BoundSetpoint(BoundReadback[T]):
         self._station: dict[str, Limits] = {}
         self._refreshes = spec.refreshes
         self.verifies = spec.verify
+        self._before = block.filled(spec.before)
         self._tell_text = block.filled(spec.tell)
         self._idempotent = spec.idempotent
         self._refreshed: tuple[BoundReadback[Any], ...] = ()
@@ -128,6 +129,8 @@ class BoundSetpoint(BoundReadback[T]):
             sent.append(make(answers))
             return self._tell_text.replace("{value}", self.encoded(sent[0]))
 
+        if self._before:
+            await self._tell(lambda _: self._before, ())
         try:
             await self._tell(
                 command, self._refreshed, first, own=len(self.asked), idempotent=self._idempotent

@@ -289,7 +289,9 @@ class Driver(Block):
     def _check_address(self) -> None:
         needed = self.is_addressed()
         if needed and not self.address:
-            raise AddressError(f"{self.name}: an instrument of this kind has an address: address=...")
+            raise AddressError(
+                f"{self.name}: an instrument of this kind has an address: address=..., or --address"
+            )
         if self.address and not needed:
             raise AddressError(
                 f"{self.name}: an instrument of this kind has no address, not {self.address!r}"

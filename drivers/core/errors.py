@@ -10,6 +10,7 @@
     │   ├── LimitError      (ValueError)    a value beyond the limits of the instrument or station
     │   ├── UnitError       (ValueError)    a unit that is unknown, or of another dimension
     │   ├── MissingChannel  (KeyError)      a channel that this instrument does not have
+    │   ├── MissingPackage  (ImportError)   an instrument that needs a package which is not installed
     │   └── Superseded      (RuntimeError)  a wait for a value that a newer write or a stop ended
     ├── DeviceError                     the instrument's
     │   ├── ReplyError      (ValueError)    a reply that does not parse
@@ -72,6 +73,10 @@ class MissingChannel(UserError, KeyError):
     """Raised when an instrument, or its variant, does not have a channel."""
 
 
+class MissingPackage(UserError, ImportError):
+    """Raised when an instrument needs a package that is not installed."""
+
+
 class Superseded(UserError, RuntimeError):
     """Raised when a write has been done, but a newer one or a stop came before its value was reached."""
 
@@ -89,7 +94,13 @@ class TruncatedReply(DeviceError, ValueError):
 
 
 class ReadingInvalid(DeviceError, ValueError):
-    """Raised when the instrument itself says that a reading is not valid (over-range, open sensor)."""
+    """Raised when the instrument itself says that a reading is not valid (over-range, open sensor).
+
+    Attributes:
+        refused: whether it says so by refusing to be asked for it.
+    """
+
+    refused = False
 
 
 class RefusedError(DeviceError, RuntimeError):

@@ -176,6 +176,7 @@ class Keeper:
     async def _learn(self, exchanger: Exchanger) -> None:
         """Find out whether the instrument does all that its manual says; an old firmware or an emulator may not."""
         port, protocol = self._port, self._protocol
+        port.forget_learnt()
         self._tells_power = True
         await self._ask_for_power(exchanger)
         if self._joined is not None:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROUND_TRIPS = 500  # of how many exchanges the times are kept
+MOST_UNANSWERED = 4  # requests for several things, without an answer to any such between them
 MOST_REMEMBERED = 1000  # requests that the instrument refuses as a whole
 LONGEST_QUEUE = 100  # errors that are taken from an instrument's queue at a time
 ECHO = "the answer is the question: the line echoes, add echo=1 to the URL"
@@ -171,6 +172,7 @@ class Port:
         self.silences = 0
         self.writes = 0
         self._too_much: set[str] = set()
+        self._unanswered = 0
         self.trouble = asyncio.Event()
         self._cause: LinkError | None = None
         self.line = Line(line) if isinstance(line, str) else line
@@ -272,13 +274,17 @@ class Port:
                 if not smaller:
                     try:
                         answers += await self.ask(exchanger, request)
+                        if request.answers > 1:
+                            self._unanswered = 0
                     except RefusedError as error:
                         smaller = self._smaller(request)
                         if not smaller and (refusals is None or len(answers) < refusable):
                             raise
                         if not smaller and refusals is not None:
                             refused = RefusedError(f"{error}; sent {request.payload!r}")
-                            refusals |= dict.fromkeys(range(len(answers), len(answers) + request.answers), refused)
+                            refusals |= dict.fromkeys(
+                                range(len(answers), len(answers) + request.answers), refused
+                            )
                             answers += [""] * request.answers
                     if waiting or smaller or then is not None:
                         self._check_stray(exchanger)
@@ -294,6 +300,8 @@ class Port:
                 self.count(said)
             raise said from None
         except BaseException as error:
+            if isinstance(error, TimeoutError) and not isinstance(error, ReplyTimeout):
+                self._note_silence(request)
             named = self._named(error, label, request, urgent)
             # also if cancelled with a question on the wire: its answer must not become the next one's
             if exchanger is self.exchanger:
@@ -379,7 +387,7 @@ class Port:
             await exchanger.send(self.line.sealed(request.payload))
             if request.answers:
                 answers = await self._answers(exchanger, request)
-                if request.until is not None:
+                if request.drains:
                     answers = await self._drained(exchanger, request, answers)
         finally:
             self.asking = ""
@@ -419,8 +427,29 @@ class Port:
             if len(self._too_much) >= MOST_REMEMBERED:
                 self._too_much.clear()
             self._too_much.add(request.text)
-            self.log.debug("%s: refused in one request, asked in %d: %s", self.name, len(smaller), request.text)
+            self.log.debug(
+                "%s: refused in one request, asked in %d: %s", self.name, len(smaller), request.text
+            )
         return smaller
+
+    def forget_learnt(self) -> None:
+        """Ask for as much in a request as the protocol has it: there may be another instrument now."""
+        self.joins = self.protocol.join is not None
+        self._too_much.clear()
+        self._unanswered = 0
+
+    def _note_silence(self, request: Request) -> None:
+        """Learn, from requests that are not answered, that the instrument takes one question at a time.
+
+        Between two of them a fence was answered: an instrument that is dead or busy does not count.
+        """
+        if self.joins and self.protocol.smaller(request):
+            self._unanswered += 1
+            if self._unanswered >= MOST_UNANSWERED:
+                self.joins = False
+                self.log.warning(
+                    "%s: no answer to several in one request: asked one by one from now on", self.name
+                )
 
     def _check_stray(self, exchanger: Exchanger) -> None:
         stray = exchanger.resynchronise()

@@ -21,15 +21,14 @@ class Request:
         answers: how many answers its one reply holds; 0: it has no reply.
         text: what it says.
         timeout: how long its reply may take, seconds.
-        until: for a question that takes from a queue, a function that tells from the answer that it is empty: it is
-            asked until then.
+        drains: whether it takes from a queue, and is asked until that is empty.
     """
 
     payload: bytes
     answers: int
     text: str = ""
     timeout: float = 1.0
-    until: Callable[[str], bool] | None = None
+    drains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +222,13 @@ class Protocol:
             made.append((part.text, int(part.answered), timeout))
             joins = joined and not alone
         return tuple(
-            Request(self.packed(text), answers, text, limit, self._until(text))
+            Request(self.packed(text), answers, text, limit, self.takes_from_queue(text))
             for text, answers, limit in made
         )
 
     def takes_from_queue(self, question: str) -> bool:
         """Tell whether each answer to this question takes an error from a queue."""
         return self.confirm_queue and self.confirm is not None and question == self.confirm[0]
-
-    def _until(self, question: str) -> Callable[[str], bool] | None:
-        return self.confirm[1] if self.confirm is not None and self.takes_from_queue(question) else None
 
     def tells_error(self, answer: str) -> bool:
         """Tell whether the answer to the confirm question tells of an error; one that makes no sense does not."""

@@ -382,8 +382,9 @@ class Circuit(asyncio.BufferedProtocol):
     ) -> None:
         if len(self.channels) >= MAX_CHANNELS:
             raise _Malformed(f"it has {MAX_CHANNELS} channels already", Status.ALLOCMEM)
+        name = _text(payload)
         try:
-            found = self._server.find(_text(payload))
+            found = self._server.find(name)
         except KeyError:
             self.out.answer(HEADER.pack(Command.CREATE_FAILED, 0, 0, 0, first, 0))
             return
@@ -395,9 +396,12 @@ class Circuit(asyncio.BufferedProtocol):
         channel = self.channels[self._last_sid] = Channel(found, self._last_sid, first, length)
         self._statistics.channels += 1
         channel.rights = self.rights(channel)
+        announced = length
+        if isinstance(entry, Served) and entry.announced is not None and name == found.name:
+            announced = entry.announced
         self.out.answer(
             HEADER.pack(Command.ACCESS_RIGHTS, 0, 0, 0, first, channel.rights)
-            + header(Command.CREATE_CHANNEL, 0, data_type, length, first, channel.sid)
+            + header(Command.CREATE_CHANNEL, 0, data_type, announced, first, channel.sid)
         )
 
     def _clear_channel(

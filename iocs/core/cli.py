@@ -118,7 +118,7 @@ def _list(args: argparse.Namespace) -> None:
         try:
             rows.append((name, find_instrument(name).title))
         except LabiocError as error:
-            rows.append((name, f"does not load: {error}"))
+            rows.append((name, str(error)))
     rows += [(name, program.title) for name in program_names() if (program := find_program(name))]
     _print_table(("name", "instrument"), rows)
 

@@ -60,6 +60,10 @@ class NoAnswer(LinkError, TimeoutError):
     """Raised when no server answers for a PV."""
 
 
+class NotDone(LinkError, TimeoutError):
+    """Raised when a put takes longer than one would wait for it."""
+
+
 def search_at(server: str | None) -> None:
     """Search at ``HOST:PORT`` instead of where the EPICS_CA_... variables say; on loopback if nothing says it."""
     if server is not None:
@@ -81,7 +85,7 @@ def get(names: Sequence[str], timeout: float) -> None:
 
 
 def put(name: str, text: str, timeout: float) -> None:
-    """Write a PV, wait until it is done, and print what it is then. Raises NoAnswer, ClientError."""
+    """Write a PV, wait until it is done, and print what it is then. Raises NoAnswer, NotDone, ClientError."""
     data: Any = [text.encode("latin-1", "replace")]
     data_type = ChannelType.STRING
     if len(data[0]) > STRING_LENGTH:
@@ -89,7 +93,10 @@ def put(name: str, text: str, timeout: float) -> None:
     try:
         answer = write(name, data, notify=True, data_type=data_type, timeout=timeout, repeater=False)
     except CaprotoTimeoutError:
-        raise NoAnswer(f"{name}: no server answers for this PV within {timeout:g} s") from None
+        _describe(name, timeout)
+        raise NotDone(
+            f"{name}: the put is not done within {timeout:g} s: it may go on; --timeout waits longer"
+        ) from None
     except CaprotoError as error:
         raise ClientError(f"{name}: the put was refused: {error}") from None
     if answer.status.code_with_severity & 1 == 0:
@@ -180,4 +187,8 @@ def _text(value: Any, precision: int | None, states: Sequence[bytes]) -> str:
         return value.decode("latin-1")
     if states:
         return states[value].decode("latin-1") if value < len(states) else str(value)
-    return f"{value:.{precision}f}" if precision is not None else str(value)
+    if precision is None:
+        return str(value)
+    text = f"{value:.{precision}f}"
+    # a pressure of 1e-9 must not look like none
+    return f"{value:.{precision}e}" if value and not float(text) else text

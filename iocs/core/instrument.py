@@ -13,7 +13,7 @@ import labioc.drivers
 import labioc.iocs
 from labioc.devices.core import Alarm, Device, Scale
 from labioc.drivers.core import Driver
-from labioc.drivers.core.errors import UserError
+from labioc.drivers.core.errors import MissingPackage, UserError
 from labioc.sim.core import Simulator
 
 ENTRY_POINTS = "labioc.instruments"
@@ -99,13 +99,15 @@ def find_instrument(name: str) -> Instrument:
             )
         found = _loaded(name, next(iter(plug_ins)).load)
     if not isinstance(found, Instrument):
-        raise UnknownInstrument(f"{name!r} is not an Instrument but {found!r}")
+        raise UnknownInstrument(f"{name!r} does not load: it is no Instrument but {found!r}")
     return found
 
 
 def _loaded(name: str, load: Callable[[], object]) -> object:
     try:
         return load()
+    except MissingPackage as error:
+        raise UnknownInstrument(f"{name!r} does not load: {error}") from error
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise UnknownInstrument(

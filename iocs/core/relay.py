@@ -38,6 +38,8 @@ BURST_SECONDS = 10.0
 LINES_AT_ONCE, SECONDS_PER_LINE = 20, 60.0
 """How many names that get no answer are logged at once, and then how often one more is."""
 MAX_LOGGED = 1000
+DROPS_AT_ONCE = 500
+"""So many unused PVs are looked at in one turn: all that are put to wait meanwhile."""
 TICK = 1.0
 SETTINGS = tuple(
     setting.name
@@ -45,6 +47,7 @@ SETTINGS = tuple(
     if setting.init and setting.name not in ("rtyp", "scan", "simm", "states", "severities", "unsv", "cosv")
 )
 """What clients can set by fields, as `RelayInfo` calls it."""
+_ENABLED = {"disa": 0, "disv": 1}
 KEEPING = NOT_KEPT, KEPT, FAILED = "NOT KEPT", "KEPT", "FAILED"
 
 
@@ -306,7 +309,8 @@ class Relay(Mapping[str, PV]):
     def _drop_unused(self) -> None:
         before = self._loop.time() - self._rules.drop_after
         old = [pvname for pvname, variable in self._variables.items() if variable.put_at < before]
-        dropped = sum([self._drop(pvname) for pvname in old])
+        # those that clients have open go to the end, so that the others have their turn
+        dropped = sum([self._drop(pvname) for pvname in old[:DROPS_AT_ONCE]])
         if dropped:
             log.info("dropped %d PVs that nobody has used for %g s", dropped, self._rules.drop_after)
             self._names_changed = True
@@ -346,26 +350,32 @@ class Relay(Mapping[str, PV]):
     def restore(self, saved: Iterable[Saved]) -> list[str]:
         """Bring back what was kept; return the names of what the rules don't allow any more."""
         left_out = []
+        now = time.time()
         for name, settings, value, stamp in saved:
             pvname = self._prefix + name
+            has_value = value is not None and self.keeps_values
             try:
                 if len(self._variables) >= self._rules.max_pvs:
                     raise ValueError(name)
                 pv = self._make(pvname, self._shape(pvname))
-                if settings:
-                    pv.info = replace(pv.info, **settings)
-                    pv.follow_disable()
-                if value is not None and self.keeps_values:
+                if settings:  # a disabled record would hold its value back
+                    pv.info = replace(pv.info, **{**settings, **_ENABLED})
+                if has_value:
                     pv.reset_stamp()
-                    pv.post(value, stamp)
+                    # no later than now: if the clock was wrong then, what comes now would have to be later still
+                    pv.post(value, min(stamp, now))
+                    stamp = min(pv.stamp, now)
+                if settings:
+                    pv.info = replace(pv.configured, **settings)
+                    pv.follow_disable()
             except (TypeError, ValueError):
                 left_out.append(name)
                 continue
             variable = self._add(pv)
             variable.settings = settings
-            if not pv.udf:
+            if has_value:
                 variable.stamp = stamp
-                variable.put_at -= max(0.0, time.time() - stamp)
+                variable.put_at -= now - stamp
                 self._look_after(variable)
         self._show()
         return left_out

@@ -15,6 +15,7 @@ import base64
 import fcntl
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,6 +87,8 @@ def _parsed(name: str, fields: Mapping[str, Any] = {}, value: Any = None, time: 
     if settings:
         RelayInfo("ai", **settings)
     shape = shape_of(name)
+    if not math.isfinite(time):
+        raise ValueError(f"{time} is no time")
     return Saved(name, settings, None if value is None else _value(shape, value), float(time))
 
 
@@ -108,14 +111,14 @@ def _value(shape: Shape, value: Any) -> Any:
 class Keeper:
     """Keeps the PVs of a relay in a file.
 
-    Beside it stand a copy, FILE.previous; FILE.lock, by which no two relays have the same file; and FILE.damaged, what
-    was found there and could not be read.
+    Beside it stand a copy, FILE.previous; FILE.lock, by which no two relays have the same file; and FILE.damaged or
+    FILE.previous.damaged, what was found there and could not be read.
     """
 
     def __init__(self, relay: Relay, path: Path) -> None:
         """Raises Failure if the file can't be there, or if another relay has it."""
         self._relay = relay
-        self._path = path
+        self._path = path = _resolved(path)
         self._previous = path.with_name(f"{path.name}.previous")
         self._writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writing.set_result(None)
@@ -165,7 +168,7 @@ class Keeper:
 
     def _set_aside(self, path: Path) -> None:
         try:
-            path.replace(path.with_name(f"{self._path.name}.damaged"))
+            path.replace(path.with_name(f"{path.name}.damaged"))
         except OSError as error:
             raise Failure(f"can't set {path} aside: {error.strerror}") from None
 
@@ -216,6 +219,19 @@ class Keeper:
         if self._relay.changed.is_set() and self._writing.done():
             await self._save()
         self._lock.close()
+
+
+def _resolved(path: Path) -> Path:
+    """The one name of a file that may have several, as it has one lock. Raises Failure if no file can be there."""
+    try:
+        found = path.resolve()
+        if found.exists() and not found.is_file():
+            raise Failure(f"can't keep PVs in {path}: that is no file")
+    except OSError as error:
+        raise Failure(f"can't keep PVs in {path}: {error.strerror}") from None
+    except RuntimeError as error:  # for links that go round in a circle
+        raise Failure(f"can't keep PVs in {path}: {error}") from None
+    return found
 
 
 def _few(names: list[str]) -> str:

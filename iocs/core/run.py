@@ -172,6 +172,7 @@ async def _serve(args: argparse.Namespace) -> None:
         if args.list_pvs:
             print("\n".join(host.pvs), flush=True)
         await host.wait(stop)
+        await host.server.stop()  # before the last save: what a client has put is in it
 
 
 def _config(args: argparse.Namespace, instrument: Instrument, url: str, simulated: bool) -> InstrumentConfig:
@@ -285,3 +286,4 @@ async def _serve_program(args: argparse.Namespace) -> None:
         if args.list_pvs:
             print("\n".join(helpers.all), flush=True)
         await stop.wait()
+        await server.stop()  # before the last save: what a client has put is in it

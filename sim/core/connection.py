@@ -100,7 +100,7 @@ class Connection:
         """Let the instrument execute a message, and answer it."""
         reply = self._instrument.receive(message)
         if reply is not None:
-            self.answer(message, reply)
+            self.answer(message, reply, getattr(reply, "delay", 0.0))
 
     def answer(self, message: bytes, reply: bytes, delay: float = 0.0) -> None:
         """Put a reply, terminator included, in line as the faults let it through, after `delay` seconds.

@@ -8,8 +8,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-LOOKS = (2000, 100, 100)
-"""So many times the trigger looks at a signal, in the time that it has; then around the edge that it found."""
+LOOKS, LOOKS_AROUND = (2000, 400), (100, 100)
+"""So many times the trigger looks at a signal, at one that repeats; then around the edge that it found."""
 
 
 class Signal(Protocol):
@@ -136,7 +136,7 @@ class Input:
         `slope` is POS, NEG or RFAL (both).
         """
         begin = max(begin, end - 2.0 * self.signal.period)
-        for looks in LOOKS:
+        for looks in (LOOKS[math.isfinite(self.signal.period)], *LOOKS_AROUND):
             t = np.linspace(begin, end, looks)
             above = self.volts(t) > level
             up, down = ~above[:-1] & above[1:], above[:-1] & ~above[1:]

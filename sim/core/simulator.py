@@ -11,6 +11,19 @@ from .faults import RST, Fault, Faults
 from .serving import serve
 
 
+class Late(bytes):
+    """A reply that takes its time."""
+
+    delay: float
+    """Real seconds from now."""
+
+    def __new__(cls, reply: bytes, delay: float) -> Self:
+        """Take the reply, and how late it is."""
+        made = super().__new__(cls, reply)
+        made.delay = delay
+        return made
+
+
 class Simulator:
     """An instrument that isn't there.
 
@@ -79,7 +92,7 @@ class Simulator:
         raise NotImplementedError
 
     def handle(self, message: bytes) -> bytes | None:
-        """Execute a message; return the reply with its terminator, or None for silence."""
+        """Execute a message; return the reply with its terminator, or None for silence; `Late`, if it takes time."""
         raise NotImplementedError
 
     def say(self, data: bytes) -> None:

@@ -18,6 +18,7 @@ from labioc.devices.core.records import (
     DoubleArrayPV,
     DoublePV,
     EnumPV,
+    FloatArrayPV,
     Integer64PV,
     IntegerArrayPV,
     IntegerPV,
@@ -46,6 +47,7 @@ _CLASSES: dict[str, Callable[..., PV]] = {
 }
 _ARRAYS: dict[str, Callable[..., PV]] = {
     "DOUBLE": DoubleArrayPV,
+    "FLOAT": FloatArrayPV,
     "LONG": IntegerArrayPV,
 }
 _SEVERITIES = {
@@ -125,7 +127,8 @@ class Side:
         if self.pvs is None:
             return await circuit.put(record, values, kind)
         pv = self.pvs[record]
-        value = values[0] if not isinstance(pv, DoubleArrayPV | IntegerArrayPV) else list(values)
+        is_array = isinstance(pv, DoubleArrayPV | FloatArrayPV | IntegerArrayPV)
+        value = list(values) if is_array else values[0]
         if isinstance(pv, StringPV):
             value = bytes(values).decode("latin-1") if kind == CHAR else str(value)
         try:

@@ -303,6 +303,12 @@ _ARRAY_STIMULI = (
     ),
     Stimulus("arrays of integers", ARRAY, (give(1, 2, 3), give(1, 2, 3), give(7)), {"FTVL": "LONG"}),
     Stimulus(
+        "arrays of four-byte floats", ARRAY, (give(1.1, -2.0), give(1e30, NAN), give(0.1)), {"FTVL": "FLOAT"}
+    ),
+    Stimulus(
+        "numbers put to four-byte floats", ("aao",), (put("1", "2.5"), put(0.1, 7.0)), {"FTVL": "FLOAT"}
+    ),
+    Stimulus(
         "array fields change",
         ARRAY,
         (give(1.0, 2.0), *fields(EGU="K", PREC=2, HOPR=7, LOPR=-7)),

@@ -2,7 +2,8 @@
 
 from typing import assert_type
 
-from labioc.drivers.core.bound import BoundCommand, BoundReadback, BoundSetpoint
+from labioc.drivers.core.bound import BoundReadback
+from labioc.drivers.core.driven import BoundCommand, BoundSetpoint
 from labioc.drivers.lakeshore336 import PID, HeaterOutput, HeaterRange, Input, InputStatus, LakeShore336
 from labioc.drivers.testing import transcript
 

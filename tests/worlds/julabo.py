@@ -1,11 +1,18 @@
 """The world of the circulator: a bath, a vessel, and what breaks."""
 
+import dataclasses
 from collections.abc import Callable
 
 from labioc.drivers.julabo import Condition, Julabo, Mode, TemperatureUnit
 from labioc.sim.julabo import Julabo as Circulator
 
 Shows = Callable[[object], bool]
+
+
+class DRIVER(Julabo):
+    """Julabo circulator, without the pauses of 11.2."""
+
+    protocol = dataclasses.replace(Julabo.protocol, gaps={}, command_gap=0.0)
 
 
 def near(expected: float, tolerance: float = 0.5) -> Shows:

@@ -43,6 +43,11 @@ async def jog_at_all(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows:
     return lambda value: value is RampMode.VELOCITY
 
 
+async def jog_anyhow(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows:
+    await driver.axes[0].jog.write(1000.0)
+    return is_on
+
+
 async def speed_up(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows:
     await driver.axes[0].ramp_divisor.write(13)
     await driver.axes[0].raw_max_acceleration.write(200)
@@ -121,6 +126,11 @@ async def supply_less(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows
     return near(11.9, 0.01)
 
 
+async def wait(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows:
+    module.clock.speed = 1e4
+    return lambda value: isinstance(value, float) and value > 60
+
+
 async def update(driver: TMCM1110, module: sim.TMCM1110, key: str) -> Shows:
     return lambda value: value == "1110V1.09"
 
@@ -137,6 +147,7 @@ CHANGES = {
     "axes.right_limit": run_into_the_right_limit,
     "axes.left_limit": press_left,
     "axes.motion": run_into_the_right_limit,
+    "axes.moving": jog_anyhow,
     "axes.search_step": search,
     "axes.searching": search,
     "axes.search_distance": search_both,
@@ -152,4 +163,5 @@ CHANGES = {
     "analog": apply_a_voltage,
     "supply": supply_less,
     "temperature": cook,
+    "uptime": wait,
 }
