@@ -382,15 +382,15 @@ class Modbus(Protocol):
             return None
         if layout.first.kind == "loopback":
             return "" if reply[1] & 0x80 or reply == asked else None
-        pdu = _decoder.decode(reply[1:])
-        if pdu is None:
-            raise ReplyError(f"no Modbus message: {reply[:80].hex(' ')}")
-        if reply[1] & 0x80:
+        if reply[1] & 0x80 and len(reply) == 3:
             code = reply[2]
             text = f"exception {code}: {EXCEPTIONS.get(code, 'unknown')}"
             if code in NO_RESPONSE or (code == BUSY and layout.first.data is None):
                 raise ReplyTimeout(text)
             raise RefusedError(text)
+        pdu = _decoder.decode(reply[1:])
+        if pdu is None or reply[1] & 0x80:
+            raise ReplyError(f"no Modbus message: {reply[:80].hex(' ')}")
         if layout.first.data is not None:
             # functions 5 and 6 are answered by the request, 15 and 16 by its beginning
             return "" if reply[:6] == asked[:6] else None

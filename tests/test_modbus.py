@@ -169,6 +169,8 @@ def test_over_tcp_only_the_latest_request_is_answered() -> None:
         ("01 83 06", ReplyTimeout),
         ("01 83 0A", ReplyTimeout),
         ("01 83 0B", ReplyTimeout),
+        ("01 83", ReplyError),
+        ("01 83 02 00", ReplyError),
         ("01 03 04 00", ReplyError),
     ],
 )

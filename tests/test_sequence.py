@@ -319,11 +319,12 @@ async def test_a_system_with_a_loop_of_its_own(client: Client) -> None:
 
 
 async def test_values_that_do_not_fit_are_told_and_leave_the_others_alone(
-    client: Client, caplog: pytest.LogCaptureFixture
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sequence, "MAX_UNKNOWN", 2)
     async with bench(None) as server:
-        for _ in range(3):
-            server.io_put_queue.put({"COUNT": "many", "NOTHING": 1, "values": [1.0]})
+        for number in range(3):
+            server.io_put_queue.put({"NOTHING": 1, f"NONE{number}": 1, "COUNT": "many", "values": [1.0]})
         with pytest.raises(TypeError):
             server.io_put_queue.put(("values", [2.0]))
         async with client.monitor("Q:values") as values:
@@ -335,6 +336,8 @@ async def test_values_that_do_not_fit_are_told_and_leave_the_others_alone(
             await events.next(lambda reading: bool(reading.value == 5.0 and reading.severity == 0))
     assert len([record for record in caplog.records if "COUNT" in record.message]) == 1
     assert len([record for record in caplog.records if "NOTHING" in record.message]) == 1
+    # the COUNT is told of all the same
+    assert len([record for record in caplog.records if "NONE" in record.message]) == 1
 
 
 async def test_a_system_whose_thread_dies_is_told_of(client: Client) -> None:

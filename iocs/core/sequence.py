@@ -42,6 +42,8 @@ MAX_COMMANDS = 100
 MAX_UPDATES = 10_000
 """Of the system that wait for the server; the system waits then."""
 UPDATES_AT_ONCE = 256
+MAX_UNKNOWN = 100
+"""Names of no PV that are logged; a system may make up more and more of them."""
 STOP_SECONDS = 2.0
 BUSY, DONE, FAILED, IDLE, WAITING = range(5)
 POLL = "a poll"
@@ -302,7 +304,7 @@ class SequenceServer(PVGroup):
                 self._shown.add(pv)
                 return
         text = f"{name}: {_text_of(error)}"
-        if name not in self._unfit:
+        if name not in self._unfit and (pv is not None or len(self._unfit) < MAX_UNKNOWN):
             self._unfit.add(name)
             log.warning("%s%s", self.prefix, text)
         self._say(text)
