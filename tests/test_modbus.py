@@ -579,7 +579,8 @@ except LookupError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'labioc[modbus]'" in done.stdout
+    assert "'eurotherm3200' does not load: Modbus needs pymodbus: pip install 'labioc[modbus]'" in done.stdout
+    assert ".py" not in done.stdout  # it is no mistake in a file
 
 
 async def test_a_dead_instrument_is_down() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, cast
 
-from .answers import distribute
 from .bound import BoundReadback
 from .driven import BoundSetpoint
 from .errors import LimitError
@@ -102,15 +100,7 @@ class BoundDecimalSetpoint(BoundDecimal, BoundSetpoint[float]):
         Raises what `BoundSetpoint.write` raises; LimitError also if the instrument can't have it with these decimals.
         """
         checked = self.check(value)
-        asked = self._decimals.asked
-
-        def make(answers: list[str]) -> float:
-            distribute(asked, answers, time.time())
-            if self._decimals.error is not None:
-                raise self._decimals.error
-            return checked
-
-        await self._write(make, tuple(readback.part for readback in asked))
+        await self.write_from([self._decimals], lambda _: checked)
 
     def encoded(self, value: float) -> str:
         """Return the whole number. Raises LimitError if the instrument can't have it with these decimals."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .answers import publish
+from .answers import distribute, publish
 from .bound import Bound, BoundReadback
 from .errors import DefinitionError, LimitError, RefusedError, ReplyError, ValueTypeError
 from .protocol import Part
@@ -121,12 +121,28 @@ class BoundSetpoint(BoundReadback[T]):
 
         await self._write(replace, (self.part,))
 
+    async def write_from(self, others: Sequence[BoundReadback[Any]], make: Callable[[list[Any]], T]) -> None:
+        """Ask for other readbacks and send what is made of their values; nothing comes between.
+
+        Raises what `write` and ``make`` raise, and ReplyError or ReadingInvalid if one of them has no value.
+        """
+        asked = tuple(dict.fromkeys(each for other in others for each in other.asked))
+
+        def made(answers: list[str]) -> T:
+            distribute(asked, answers, time.time())
+            for other in others:
+                if other.error is not None:
+                    raise other.error
+            return make([other.value for other in others])
+
+        await self._write(made, tuple(each.part for each in asked))
+
     async def _write(self, make: Callable[[list[str]], T], first: tuple[Part, ...]) -> None:
         sent: list[T] = []
         before = self.stamp
 
         def command(answers: list[str]) -> str:
-            sent.append(make(answers))
+            sent[:] = [make(answers)]  # once more, if it is repeated
             return self._tell_text.replace("{value}", self.encoded(sent[0]))
 
         if self._before:

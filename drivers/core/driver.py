@@ -156,11 +156,7 @@ class Block:
             elif name in cls.specs:
                 del cls.specs[name]
         for spec in cls.specs.values():
-            needed = list(getattr(spec, "refreshes", ())) + list(getattr(spec, "inputs", ()))
-            needed += (
-                [spec.valid_if.readback] if isinstance(spec, Readback) and spec.valid_if is not None else []
-            )
-            for other in needed:
+            for other in spec.needs:
                 if cls.specs.get(other.name) is not other:
                     raise DefinitionError(
                         f"{cls.__name__}.{spec.name} needs {other.path}, which is not in the class"
@@ -381,8 +377,9 @@ class Driver(Block):
         for readback in readbacks:
             asked = dict.fromkeys(readback.asked)
             apart = readback.alone or not self.port.joins or isinstance(readback, BoundReading)
-            if room and not apart and len(groups[-1] | asked) <= self.protocol.max_joined:
-                groups[-1] |= asked
+            last = groups[-1] if room and not apart else None
+            if last is not None and len(last) + len(asked.keys() - last) <= self.protocol.max_joined:
+                last.update(asked)
             elif asked:
                 groups.append(asked)
                 room = not apart

@@ -50,6 +50,11 @@ class Parameter:
         """Return the wire commands behind it, for the channel ``key``."""
         raise NotImplementedError
 
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """The other readbacks of its class that it is asked with, computed from or written by, or that it changes."""
+        return ()
+
     def exists_in(self, variant: str) -> bool:
         """Tell whether a variant of the instrument has it."""
         return True
@@ -149,6 +154,11 @@ class Readback(Parameter, Generic[T]):
             return self
         return cast(BoundReadback[T], self.of(instance))
 
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """Its inputs, and what its condition is on."""
+        return self.inputs if self.valid_if is None else (*self.inputs, self.valid_if.readback)
+
     def wire(self, key: str) -> list[str]:
         """Return the wire commands behind it."""
         return self.questions(key)
@@ -220,6 +230,11 @@ class Setpoint(Readback[T]):
             return self
         return cast(BoundSetpoint[T], self.of(instance))
 
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """Its inputs, and what it refreshes."""
+        return (*super().needs, *self.refreshes)
+
     def wire(self, key: str) -> list[str]:
         """Return the command, behind the one before it, and the question."""
         commands = "; ".join(text for text in (self.before, self.tell) if text)
@@ -263,6 +278,11 @@ class Command(Parameter):
         if instance is None:
             return self
         return cast(BoundCommand, instance.parameters[self.name])
+
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """What it refreshes."""
+        return self.refreshes
 
     def wire(self, key: str) -> list[str]:
         """Return the command, or commands."""

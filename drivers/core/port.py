@@ -448,7 +448,7 @@ class Port:
             if self._unanswered >= MOST_UNANSWERED:
                 self.joins = False
                 self.log.warning(
-                    "%s: no answer to several in one request: asked one by one from now on", self.name
+                    "%s: no answer to several in one request: asked one by one on this connection", self.name
                 )
 
     def _check_stray(self, exchanger: Exchanger) -> None:

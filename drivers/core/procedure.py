@@ -133,6 +133,11 @@ class Procedure(Command, Generic[T]):
         result.says = says
         self.made_by = made_by
 
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """Its result."""
+        return (self.result,)
+
     @overload
     def __get__(self, instance: None, owner: type[Block]) -> Self: ...
     @overload

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from .answers import distribute, publish
-from .bound import BoundReadback
+from .answers import publish
 from .driven import BoundSetpoint
 from .errors import LimitError
 from .parameters import Readback, Setpoint
@@ -77,6 +76,11 @@ class Offset(Setpoint[float]):
         )
         self.target, self.position = target, position
 
+    @property
+    def needs(self) -> tuple[Readback[Any], ...]:
+        """What it is counted from, and what is written."""
+        return (self.position, self.target)
+
     def wire(self, key: str) -> list[str]:
         """Return the command."""
         return [self.tell.replace("{ch}", key)]
@@ -101,14 +105,14 @@ class BoundScaled(BoundSetpoint[float]):
         checked = self.check(value)
         raw, by = cast(BoundSetpoint[int], self._inputs[0]), self._inputs[1:]
 
-        def make(answers: list[str]) -> int:
+        def make(values: list[Any]) -> int:
             try:
-                return raw.check(round(checked / self._unit(*_values(by, answers))))
+                return raw.check(round(checked / self._unit(*values)))
             except LimitError as error:
                 why = LimitError(f"{value:g} {self.value_type.unit} is not possible at present: {error}")
                 raise self._fail(why) from None
 
-        await raw._write(make, tuple(readback.part for readback in by))
+        await raw.write_from(by, make)
 
     def agrees(self, sent: float, kept: float) -> bool:
         """Compare to half a unit on the wire."""
@@ -132,20 +136,7 @@ class BoundOffset(BoundSetpoint[float]):
         position = self._sibling(self._position_spec)
         target = cast(BoundSetpoint[float], self._sibling(self._target_spec))
 
-        def make(answers: list[str]) -> float:
-            (now,) = _values([position], answers)
-            return target.check(now + checked)
-
-        await target._write(make, (position.part,))
+        await target.write_from([position], lambda values: target.check(values[0] + checked))
         self._taken, self.error = checked, None
         self.judge(time.time())
         publish((self,), self.stamp)
-
-
-def _values(readbacks: Sequence[BoundReadback[Any]], answers: Sequence[str]) -> list[Any]:
-    """Give each readback its answer, and return their values. Raises ReplyError if one makes no sense."""
-    distribute(readbacks, answers, time.time())
-    for readback in readbacks:
-        if readback.error is not None:
-            raise readback.error
-    return [readback.value for readback in readbacks]

@@ -137,7 +137,7 @@ class Autosave(IocGroup):
         now = time.time()
         self.reboot_status.post(WARNING if problems else OK, now)
         self.reboot_text.post(
-            f"{len(problems)} PV errors" if len(problems) > 1 else (*problems, "Ok")[0], now
+            f"{len(problems)} problems, see the log" if len(problems) > 1 else (*problems, "Ok")[0], now
         )
 
     async def _restore(self, name: str, value: Value, known: Mapping[str, ChannelData]) -> None:

@@ -14,6 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from glob import escape
 from pathlib import Path
 
 Value = str | Sequence[str]
@@ -122,7 +123,7 @@ class SaveFiles:
         content = formatted(values)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self._is_known and self.path.exists():
-            self._keep(self.path, "_")  # it could not be read at the start
+            self._keep(self.path, f"{self.path.name}_")  # it could not be read at the start
         self._is_known = True
         write_atomically(self.path, content)
         write_atomically(self._beside("B"), content)
@@ -148,19 +149,19 @@ class SaveFiles:
             except (OSError, ValueError) as error:
                 is_first_start = False
                 problems.append(f"{path.name}: {error}")
-                self._keep(path, "_RBAD_")
+                self._keep(path, f"{path.name}_RBAD_")
                 continue
-            self._keep(path, "_")
+            self._keep(path, f"{self.path.name}_")
             self._is_known = True
             return values, problems
         return {}, [] if is_first_start else problems
 
-    def _keep(self, path: Path, kind: str) -> None:
-        """Copy a file under the date of now, and drop the oldest of these copies."""
+    def _keep(self, path: Path, name: str) -> None:
+        """Copy a file under a name and the date of now, and drop the oldest of these copies."""
         stamp = time.strftime("%y%m%d-%H%M%S")
         try:
-            shutil.copy2(path, self._beside(kind + stamp))
-            for old in sorted(self.path.parent.glob(f"{self.path.name}{kind}[0-9]*"))[:-DATED]:
+            shutil.copy2(path, path.with_name(name + stamp))
+            for old in sorted(path.parent.glob(f"{escape(name)}[0-9]*"))[:-DATED]:
                 old.unlink()
         except OSError:
             pass  # a copy too many or too few is no reason not to start
