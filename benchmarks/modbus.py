@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks.polling import Monitor, no_simulator
+from benchmarks.polling import Monitor, ask, no_simulator, role
 from labioc.devices.core import Device, DeviceGroup, SubGroups, pv
 from labioc.drivers.core import Channel, Channels, Driver, Float, Readback
 from labioc.drivers.modbus import INT16, Modbus
 from labioc.iocs.core import Host, Instrument, InstrumentConfig
 
+MODULE = "benchmarks.modbus"
 CHANNELS = tuple(range(100))
 PERIOD = 0.1  # seconds between two readings of each channel
 GOAL = 0.10  # of a core
@@ -119,38 +117,11 @@ def run_monitor() -> None:
         print(json.dumps([monitor.count, time.process_time()]), flush=True)
 
 
-@contextlib.contextmanager
-def role(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run this script in another role; yields the process and the first line that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.modbus", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ask(process: subprocess.Popen[str]) -> tuple[int, float]:
-    """Return what a process has counted, and its CPU seconds."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    count, cpu = json.loads(process.stdout.readline())
-    return count, cpu
-
-
 def measure(url: str, side: str, seconds: float) -> tuple[float, float, float]:
     """Return the IOC's share of a core, the events per second at the client, and the exchanges per second."""
     with (
-        role("--role", "ioc", "--url", url, "--side", side) as (ioc, _),
-        role("--role", "monitor") as (client, _),
+        role("--role", "ioc", "--url", url, "--side", side, module=MODULE) as (ioc, _),
+        role("--role", "monitor", module=MODULE) as (client, _),
     ):
         time.sleep(1.0)
         (exchanges, cpu), (events, _), began = ask(ioc), ask(client), time.perf_counter()
@@ -180,7 +151,7 @@ def main() -> None:
 
 def show(rounds: int, seconds: float) -> None:
     found: dict[str, list[tuple[float, float, float]]] = {side: [] for side in SIDES}
-    with role("--role", "instrument") as (_, port):
+    with role("--role", "instrument", module=MODULE) as (_, port):
         for _ in range(rounds):
             for side in SIDES:
                 found[side].append(measure(f"tcp://127.0.0.1:{port}", side, seconds))

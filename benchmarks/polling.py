@@ -335,10 +335,10 @@ async def run_ioc(url: str, period: float) -> None:
 
 
 @contextlib.contextmanager
-def role(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run this script in another role; yields the process and the first line that it prints."""
+def role(*words: object, module: str = "benchmarks.polling") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a benchmark in another role; yields the process and the first line that it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.polling", *map(str, words)],
+        [sys.executable, "-m", module, *map(str, words)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

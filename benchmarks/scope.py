@@ -15,22 +15,21 @@ import json
 import os
 import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from benchmarks.polling import role
 from labioc.devices.core import Device, DeviceGroup, SubGroups, pv
 from labioc.drivers.ds1000z import DS1000Z, MOST_AT_ONCE, ScopeChannel, Trace
 from labioc.iocs.core import Host, Instrument, InstrumentConfig
 from labioc.sim import ds1000z
 from labioc.sim.core import Simulator
 
+MODULE = "benchmarks.scope"
 POINTS = 1_000_000
 TARGET, LONGEST = 0.15, 0.020
 """Seconds: beyond the wire's time, and at a stretch."""
@@ -131,23 +130,6 @@ async def run_ioc(url: str) -> None:
 # The client
 
 
-@contextmanager
-def role(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run this script in another role; yields the process and the first line that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.scope", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-
-
 def bare(url: str) -> float:
     """Seconds that a blocking socket takes for the million points, asked for as the driver does."""
     address = urlsplit(url)
@@ -210,7 +192,10 @@ class Monitor:
 
 def measure(rounds: int) -> bool:
     rows: list[list[float]] = []
-    with role("--role", "instrument") as (_, url), role("--role", "ioc", "--url", url) as (ioc, _):
+    with (
+        role("--role", "instrument", module=MODULE) as (_, url),
+        role("--role", "ioc", "--url", url, module=MODULE) as (ioc, _),
+    ):
         assert ioc.stdin is not None
         assert ioc.stdout is not None
         monitor = Monitor()

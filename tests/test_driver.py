@@ -9,14 +9,18 @@ from labioc.drivers.core import (
     Channel,
     Channels,
     Command,
+    Conversation,
     Driver,
     Enum,
     Fields,
     Float,
     Lines,
+    Offset,
     Readback,
+    Result,
     Setpoint,
     computed,
+    procedure,
 )
 from labioc.drivers.core.driver import RESERVED
 from labioc.drivers.core.errors import AddressError, DefinitionError, LabiocError, UnitError, UserError
@@ -72,6 +76,24 @@ def computed_of_another_class() -> None:
         @computed(Float(), Base.status)
         def twice(status: float) -> float:
             return 2 * status
+
+
+class Other(Channel):
+    target = Setpoint(Float("mm"), tell="GO {value}")
+    found = Result(Float())
+
+
+def step_to_a_setpoint_of_another_class() -> None:
+    class Bad(Channel):
+        position = Readback(Float("mm"), ask="POS?")
+        move = Offset(Other.target, position)
+
+
+def result_of_another_class() -> None:
+    class Bad(Channel):
+        @procedure(Other.found, "GO")
+        async def find(self, talk: Conversation) -> float:
+            return 0.0
 
 
 def needed_but_replaced() -> None:
@@ -172,6 +194,8 @@ def channel_of_an_instrument() -> None:
         (refreshes_of_another_class, "Bad.value needs Base.status, which is not in the class"),
         (command_refreshes_of_another_class, "Bad.zero needs Base.status, which is not in the class"),
         (computed_of_another_class, "Bad.twice needs Base.status, which is not in the class"),
+        (step_to_a_setpoint_of_another_class, "Bad.move needs Other.target, which is not in the class"),
+        (result_of_another_class, "Bad.find needs Other.found, which is not in the class"),
         (needed_but_replaced, "Bad.value needs Good.status, which is not in the class"),
         (no_protocol, r"Bad needs a protocol, as in protocol = Lines\(...\)"),
         (protocol_of_another_kind, r"Bad needs a protocol, as in protocol = Lines\(...\)"),

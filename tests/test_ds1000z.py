@@ -348,7 +348,7 @@ async def test_a_block_that_is_cut_is_read_again() -> None:
     async with oscilloscope.serve("tcp://127.0.0.1:0") as url, DS1000Z.open(url) as d:
         oscilloscope.faults.add("cut=300 only=WAV:DATA count=1")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(d.scopes[1].screen), "_part", quickly)
+            patch.setattr(type(d.scopes[1].screen), "said", quickly)
             assert len((await d.scopes[1].screen.read()).volts) == 1200
         assert d.port.statistics.errors[TruncatedReply.__name__] == 1
 

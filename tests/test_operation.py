@@ -242,6 +242,16 @@ async def test_a_move_that_takes_too_long_is_not_shown_as_done(
     assert "not settled within 0.05 s" in await message_of(client)
 
 
+async def test_a_move_says_so_too_if_nobody_knows_where_it_is(sim: StageSimulator, client: Client) -> None:
+    sim.faults.add("garbage only=MOV?")
+    async with sim.serve("tcp://127.0.0.1:0") as url:
+        config = InstrumentConfig(instrument=INSTRUMENT, url=url, prefix="S:", name="stage", simulated=True)
+        async with Host([config]):
+            with pytest.raises(PutFailed):
+                await client.put("S:HASTY", 50.0)
+            assert "not settled within 0.05 s: moving is unknown" in await message_of(client)
+
+
 async def test_a_move_that_will_not_arrive_fails_as_soon_as_that_is_known(
     host: Host, client: Client, sim: StageSimulator
 ) -> None:

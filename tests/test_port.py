@@ -283,6 +283,26 @@ async def test_the_silence_after_a_command_is_longer(network: FakeNetwork, sleep
     assert waits == [2, 2, 7, 2]
 
 
+async def test_the_silence_is_kept_while_a_queue_is_emptied(
+    network: FakeNetwork, sleeps: list[float]
+) -> None:
+    queued = Lines(
+        eol="\n",
+        timeout=1.0,
+        identify=("ID?", "FAKE,"),
+        gaps={"": 7.0},
+        confirm=("ERR?", lambda answer: answer == "0"),
+        confirm_queue=True,
+    )
+    entries = iter(["1", "2", "0"])
+    network.answer = lambda text: next(entries) if text == "ERR?" else echo(text)
+    async with started(queued):
+        assert network.link.sent == ["ID?", "ERR?", "ERR?", "ERR?"]
+    waits = [slept for slept in sleeps if slept]
+    assert len(waits) == 4
+    assert all(6.0 < slept <= 7.0 for slept in waits)
+
+
 # connecting
 
 

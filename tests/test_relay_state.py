@@ -274,8 +274,20 @@ async def test_two_relays_do_not_share_a_file(path: Path, ca_environment: dict[s
         pass
 
 
-async def test_a_full_disk_is_an_alarm_and_one_line(
-    path: Path, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ValueError("no JSON"), "ValueError: no JSON"),
+    ],
+)
+async def test_what_cannot_be_kept_is_an_alarm_and_one_line(
+    path: Path,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
 ) -> None:
     monkeypatch.setattr(relay_state, "PAUSE", 0.01)
     tries = 0
@@ -284,7 +296,7 @@ async def test_a_full_disk_is_an_alarm_and_one_line(
         nonlocal tries
         tries += 1
         if tries < 20:
-            raise OSError(28, "No space left on device")
+            raise error
         write_atomically(path, content)
 
     monkeypatch.setattr(relay_state, "write_atomically", full)
@@ -294,9 +306,7 @@ async def test_a_full_disk_is_an_alarm_and_one_line(
         assert failed.severity == 2
         assert (await events.next(lambda event: event.value == KEPT)).severity == 0
         lines = [record.message for record in caplog.records if record.levelname == "ERROR"]
-        assert lines == [
-            f"PVs are not kept in {path}, which is tried again and again: No space left on device"
-        ]
+        assert lines == [f"PVs are not kept in {path}, which is tried again and again: {said}"]
     assert pvs_in(path) == 1
 
 

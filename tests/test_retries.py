@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,7 @@ from tests.test_port import network as network
 from tests.test_port import sleeps as sleeps
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
-from labioc.drivers.core import Command, Driver, Integer, Lines, Readback, Setpoint, Text, keeper
+from labioc.drivers.core import Command, Driver, Fields, Integer, Lines, Readback, Setpoint, Text, keeper
 from labioc.drivers.core import line as line_module
 from labioc.drivers.core.errors import (
     LinkDown,
@@ -109,6 +110,11 @@ class Fake(Driver):
     go = Command(tell="GO", idempotent=True)
 
 
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
 SPOILT = [None, TruncatedReply("half"), ReplyError("no frame"), "x"]
 
 
@@ -174,6 +180,19 @@ async def test_only_what_is_idempotent_is_written_again(network: FakeNetwork) ->
         assert network.link.sent.count("SP 7") == 2
         assert fake.setpoint.value == 7
         assert fake.port.statistics.retries == 1
+
+
+async def test_a_repeated_change_of_a_field_keeps_what_the_others_are_by_then(network: FakeNetwork) -> None:
+    class Both(Driver):
+        protocol = Fake.protocol
+        pair = Setpoint(Fields(Pair, a=Integer(), b=Integer()), ask="P?", tell="P {value}", idempotent=True)
+
+    async with Both.open(URL) as both:
+        replies = iter(["1,1", None, "1,2", "5,2"])  # somebody turns the other knob meanwhile
+        network.answer = lambda text: next(replies) if text == "P?" else None if " " in text else echo(text)
+        await both.pair.update(a=5)
+        assert [text for text in network.link.sent if " " in text] == ["P 5,1", "P 5,2"]
+        assert both.pair.value == Pair(5, 2)
 
 
 async def test_a_repeated_write_that_fails_again_is_said_to_be_asked(network: FakeNetwork) -> None:

@@ -292,7 +292,8 @@ class Entry:
                         raise Superseded(f"{name}: a newer put came before it was settled")
                     raise NotSettled(f"{name}: will not settle: {readback.label} is {readback.value!r}")
         there = looks[-1][1]
-        raise NotSettled(f"{name}: not settled within {rule.timeout:g} s: {there.label} is {there.value!r}")
+        now = repr(there.value) if there.stamp else "unknown"
+        raise NotSettled(f"{name}: not settled within {rule.timeout:g} s: {there.label} is {now}")
 
     async def _write(self, value: Any) -> Any:
         """Write a value within the limits, and return the one that was sent, both as the PV has them."""
@@ -302,12 +303,10 @@ class Entry:
         field, form, drive = self.line.field, self.form, self.setpoint.info.drive
         if drive is not None and self.line.clamp:
             value = min(max(value, drive[0]), drive[1])
-        elif drive is not None and not drive[0] <= value <= drive[1]:
-            # in the words of the PV: the driver's would be its own unit and name
-            raise LimitError(
-                f"{self.setpoint.pvname}: {value:g} is beyond the limits {drive[0]:g} to {drive[1]:g}"
-                f" {self.setpoint.info.egu}".rstrip()
-            )
+        else:
+            self.setpoint.check_drive(
+                value
+            )  # in the words of the PV: the driver's would be its own unit and name
         wire = form.from_pv(value)
         limits = self._driven.limits_of(field)
         if drive is not None and limits is not None:

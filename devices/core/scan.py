@@ -201,7 +201,8 @@ class Poller:
             while len(batch) < most and heap and heap[0][0] <= now:
                 batch.append(heapq.heappop(heap)[2])
             self._asked = batch
-            asked = [turn for turn in batch if not self._is_fresh(turn)]
+            fresh = {turn for turn in batch if self._is_fresh(turn)}
+            asked = [turn for turn in batch if turn not in fresh]
             for turn in batch:
                 turn.anew = False
             failed = False
@@ -217,7 +218,7 @@ class Poller:
                 ended = loop.time()
                 cost = (self._port.spent - spent) / max(1, len(asked))
                 for turn in batch:
-                    turn.measure(ended, cost if turn in asked else 0.0)
+                    turn.measure(ended, 0.0 if turn in fresh else cost)
                     self._reschedule(turn, ended)
                 self._asked = []
             if failed:
@@ -250,12 +251,16 @@ class Poller:
             turn.silences += 1
         if now - turn.due > turn.period:
             self._port.statistics.overruns += 1
-        unknown = (other for other in self._turns.values() if other.silences and not other.readback.stamp)
-        in_vain = sum(other.cost for other in unknown) if turn.silences else 0.0
-        rest = rest_after(turn.silences, was_answered=turn.readback.stamp > 0, in_vain=in_vain)
+        was_answered = turn.readback.stamp > 0
+        in_vain = self._cost_in_vain() if turn.silences > 1 and not was_answered else 0.0
+        rest = rest_after(turn.silences, was_answered=was_answered, in_vain=in_vain)
         turn.due = self._soonest(turn, now) if turn.anew else max(turn.due + turn.period, now + rest)
         heapq.heappush(self._heap, (turn.due, turn.number, turn))
         if self._unswept:
             self._unswept.discard(turn)
             if not self._unswept:
                 self.swept.set()
+
+    def _cost_in_vain(self) -> float:
+        unknown = (turn for turn in self._turns.values() if turn.silences and not turn.readback.stamp)
+        return sum(turn.cost for turn in unknown)

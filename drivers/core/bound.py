@@ -84,7 +84,8 @@ class Bound:
     def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
         return self.block.driver.run_blocking(work)
 
-    def _part(self, text: str, *, answered: bool = True) -> Part:
+    def said(self, text: str, *, answered: bool = True) -> Part:
+        """Return a message of this parameter, with its time-out."""
         return Part(text, answered, self._timeout)
 
     async def _tell(
@@ -114,7 +115,7 @@ class Bound:
 
         def rest(answers: list[str]) -> tuple[Request, ...]:
             sent[:] = [command(answers[len(earlier) :])]
-            parts = [self._part(sent[0], answered=protocol.accepted is not None)]
+            parts = [self.said(sent[0], answered=protocol.accepted is not None)]
             parts += [Part(confirm[0], True)] if confirm is not None else []
             parts += [readback.part for readback in refresh]
             return protocol.requests(*parts, joined=driver.port.joins)
@@ -186,7 +187,7 @@ class BoundReadback(Bound, Generic[T]):
         self.listeners: list[Listener] = []
         self._failing: list[Listener] = []
         self.ask = block.filled(spec.question(block.driver.variant))
-        self.part = self._part(self.ask)
+        self.part = self.said(self.ask)
         self._value: T | None = None
         self._decode = spec.value.decode
         self._valid_if = spec.valid_if

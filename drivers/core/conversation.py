@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .answers import finish, patiently
-from .bound import BoundReadback
+from .bound import Bound, BoundReadback
 from .errors import (
     DefinitionError,
     DeviceError,
@@ -32,39 +32,22 @@ Said = str | tuple[str, ValueType[Any]]
 """A command, or a question and how the value stands in its answer."""
 
 
-class Speaker(Protocol):
-    """Who talks: a reading or a procedure.
+class Conversation:
+    """What the function of a `reading` or a `procedure` talks through.
 
-    Attributes:
-        block: what it belongs to.
-        goes_first: whether it goes ahead of those that read.
+    Args:
+        bound: the reading or procedure.
+        urgent: whether its turns go ahead of those that read.
     """
 
-    block: Block
-    goes_first: bool
-
-    @property
-    def label(self) -> str:
-        """Where it stands in the instrument."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether its last value was good."""
-
-    def said(self, text: str, *, answered: bool) -> Part:
-        """Return a message of its conversation."""
-
-
-class Conversation:
-    """What the function of a `reading` or a `procedure` talks through."""
-
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
+    def __init__(self, bound: Bound, *, urgent: bool = False) -> None:
+        self._bound = bound
+        self._urgent = urgent
 
     @property
     def is_fresh(self) -> bool:
         """Whether the last reading was good: only then can there be nothing new."""
-        return self._speaker.is_known
+        return isinstance(self._bound, BoundReadback) and self._bound.is_known
 
     async def __call__(
         self,
@@ -85,8 +68,8 @@ class Conversation:
         Raises LinkError, TruncatedReply, ReplyError, ReadingInvalid or RefusedError. Let it pass: the reading has
         failed then.
         """
-        speaker = self._speaker
-        port = speaker.block.driver.port
+        bound = self._bound
+        port = bound.block.driver.port
         first, values, others = self._parts(said, timeout), [], []
 
         def further(answers: list[str]) -> tuple[Request, ...]:
@@ -96,8 +79,8 @@ class Conversation:
 
         answers = await port.exchange(
             self._requests(first),
-            lambda: speaker.label,
-            urgent=speaker.goes_first,
+            lambda: bound.label,
+            urgent=self._urgent,
             then=further if then is not None else None,
         )
         if then is None:
@@ -105,20 +88,21 @@ class Conversation:
         return values + self._values(others, answers[sum(part.answered for part, _ in first) :])
 
     def _parts(self, said: Sequence[Said], timeout: float | None) -> list[tuple[Part, ValueType[Any] | None]]:
-        is_answered = self._speaker.block.driver.protocol.accepted is not None
+        block = self._bound.block
+        is_answered = block.driver.protocol.accepted is not None
         parts = []
         for text, kind in ((each, None) if isinstance(each, str) else each for each in said):
-            part = self._speaker.said(text, answered=kind is not None or is_answered)
+            part = self._bound.said(block.filled(text), answered=kind is not None or is_answered)
             parts.append((part if timeout is None else replace(part, timeout=timeout), kind))
         return parts
 
     def _requests(self, parts: Sequence[tuple[Part, ValueType[Any] | None]]) -> tuple[Request, ...]:
-        return self._speaker.block.driver.protocol.requests(*(part for part, _ in parts), joined=False)
+        return self._bound.block.driver.protocol.requests(*(part for part, _ in parts), joined=False)
 
     def _values(
         self, parts: Sequence[tuple[Part, ValueType[Any] | None]], answers: Iterable[str]
     ) -> list[Any]:
-        driver = self._speaker.block.driver
+        driver = self._bound.block.driver
         came_in = iter(answers)
         values = []
         for part, kind in parts:
@@ -127,14 +111,14 @@ class Conversation:
             answer = next(came_in)
             if driver.protocol.takes_from_queue(part.text):
                 driver.port.on_verdict(answer)
-            came = f"{driver.name}: {self._speaker.label}: {part.text!r} was answered with {answer[:200]!r}"
+            came = f"{driver.name}: {self._bound.label}: {part.text!r} was answered with {answer[:200]!r}"
             try:
                 if kind is not None:
                     values.append(kind.decode(answer))
                 elif not driver.protocol.is_accepted(answer):
                     raise RefusedError(came)
             except ReadingInvalid as why:  # the answer makes sense, and says so
-                raise ReadingInvalid(f"{driver.name}: {self._speaker.label}: {why}") from None
+                raise ReadingInvalid(f"{driver.name}: {self._bound.label}: {why}") from None
             except RefusedError:
                 raise
             except Exception as why:  # a value type from outside may fail in its own way
@@ -149,8 +133,6 @@ class Conversation:
 class BoundReading(BoundReadback[T]):
     """A readback of one instrument that takes several exchanges."""
 
-    goes_first = False
-
     def __init__(self, spec: Reading[T], block: Block) -> None:
         super().__init__(spec, block)
         self._talk = Conversation(self)
@@ -159,10 +141,6 @@ class BoundReading(BoundReadback[T]):
     def prepare(self) -> None:
         """It asks by itself."""
         self._asked = (self,)
-
-    def said(self, text: str, *, answered: bool) -> Part:
-        """Return a message of its conversation."""
-        return self._part(self.block.filled(text), answered=answered)
 
     async def read(self) -> T:
         """Talk with the instrument, and return the value: the last one, if there is nothing new.

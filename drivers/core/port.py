@@ -17,7 +17,9 @@ Theory of operation
 6. A reply that equals the identity is never the answer to another question: it is a late answer to a fence. Where
    replies name what they answer (``match``), one that answers another question is dropped, and the wait goes on.
    An instrument that says its identity when it has been switched on (``restarted``) needs ``match`` instead.
-7. Ports may share a line. Each has its own state: an address that is dead is tried by its own keeper, seldom enough
+7. A refusal is an answer: the port stays UP. A request for several things that is refused as a whole is asked in
+   smaller ones (`Protocol.smaller`), from then on and until the next connect.
+8. Ports may share a line. Each has its own state: an address that is dead is tried by its own keeper, seldom enough
    for the others. The connection is closed when the last of them lets go of it.
 """
 
@@ -416,6 +418,7 @@ class Port:
         entries: list[str] = []
         while self.protocol.tells_error(answers[0]) and len(entries) < LONGEST_QUEUE:
             entries += answers
+            await asyncio.sleep(self._gap)
             await exchanger.send(self.line.sealed(request.payload))
             answers = await self._answers(exchanger, request)
         return ["; ".join(entries)] if entries else answers

@@ -12,7 +12,6 @@ from .conversation import Conversation
 from .driven import BoundCommand
 from .errors import DefinitionError, LabiocError, ReadingInvalid, RefusedError, ReplyError
 from .parameters import Command, Readback
-from .protocol import Part
 from .values import ValueType
 
 if TYPE_CHECKING:
@@ -73,23 +72,12 @@ class BoundProcedure(BoundCommand, Generic[T]):
         is_running: whether it is under way.
     """
 
-    goes_first = True
-
     def __init__(self, spec: Procedure[T], block: Block) -> None:
         super().__init__(spec, block)
-        self._talk = Conversation(self)
+        self._talk = Conversation(self, urgent=True)
         self._made_by = spec.made_by
         self._result = spec.result
         self.is_running = False
-
-    @property
-    def is_known(self) -> bool:
-        """Nothing is known beforehand."""
-        return False
-
-    def said(self, text: str, *, answered: bool) -> Part:
-        """Return a message of its conversation."""
-        return self._part(self.block.filled(text), answered=answered)
 
     async def execute(self) -> None:
         """Talk with the instrument until it is done. Its turns go ahead of waiting reads, writes come between them.

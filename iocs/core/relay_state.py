@@ -200,9 +200,11 @@ class Keeper:
     def _written(self, writing: asyncio.Future[None]) -> None:
         try:
             writing.result()
-        except OSError as error:
+        except Exception as error:  # what can't be kept must not look kept
             self._relay.changed.set()
-            self._failed(error.strerror or str(error))
+            self._failed(
+                (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+            )
         else:
             self._has_failed = False
             self._relay.show_keeping(KEPT)
