@@ -175,7 +175,8 @@ async def test_a_simulator_on_a_pseudo_terminal_and_its_ioc(
 
 async def test_get_put_and_monitor(ca_environment: dict[str, str]) -> None:
     server = f"127.0.0.1:{ca_environment['EPICS_CA_SERVER_PORT']}"
-    async with running("run", "lakeshore336", "--simulate", "--prefix", "C:", "-q") as ioc:
+    async with running("run", "lakeshore336", "--simulate", "--prefix", "C:", "-q", "--list-pvs") as ioc:
+        await line_of(ioc.stdout, "C:")  # a client that searches in vain takes its time
         async with running("monitor", "-s", server, "--timeout", "20", "C:OUT1:SETP_RBV") as monitor:
             assert "C:OUT1:SETP_RBV" in await line_of(monitor.stdout, "")
             status, out, err = await labioc("put", "-s", server, "C:OUT1:SETP", "77.5")

@@ -377,9 +377,8 @@ class Driver(Block):
         for readback in readbacks:
             asked = dict.fromkeys(readback.asked)
             apart = readback.alone or not self.port.joins or isinstance(readback, BoundReading)
-            last = groups[-1] if room and not apart else None
-            if last is not None and len(last) + len(asked.keys() - last) <= self.protocol.max_joined:
-                last.update(asked)
+            if room and not apart and len(groups[-1] | asked) <= self.protocol.max_joined:
+                groups[-1] |= asked
             elif asked:
                 groups.append(asked)
                 room = not apart
