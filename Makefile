@@ -26,7 +26,7 @@ check: $(STAMP) build/labioc
 	$(PY) -m pytest tests/test_imports.py
 
 test: check
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PY) -m pytest -n 4 --dist worksteal
 
 soak: $(STAMP)
 	$(PY) -m benchmarks.faults
