@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.ca import Client
+from tests.ca import Client, until
 from tests.registers import NUMBERED, ModbusLine, Numbered, Registers, RegistersSimulator, State
 
 from labioc.devices.core.records import AlarmSeverity, AlarmStatus
@@ -378,7 +378,7 @@ async def test_late_answers_are_never_taken_for_others(where: tuple[str, str]) -
                 try:
                     value = await driver.numbers[str(number)].value.read()
                 except LinkError:
-                    await asyncio.sleep(0.01)  # while it gets into step, reads fail at once
+                    await until(lambda: driver.port.is_up)
                     continue
                 assert value >> 16 == number
                 assert value & 0xFFFF > seen
@@ -445,7 +445,7 @@ async def test_an_instrument_that_is_silent_to_the_loopback_is_given_silence(
                     assert await driver.numbers["1006"].value.read() >> 16 == 1006
                     break
                 except LinkError:
-                    await asyncio.sleep(0.01)  # while it gets into step, reads fail at once
+                    await until(lambda: driver.port.is_up)
 
 
 def test_who_has_no_loopback_says_how_late_an_answer_can_be() -> None:

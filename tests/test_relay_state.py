@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ca import Client, PutFailed, until
+from tests.ca import PATIENCE, Client, PutFailed, until
 from tests.test_cli import line_of, running
 
 from labioc.iocs.core import relay_state
@@ -148,15 +148,12 @@ async def test_a_clock_that_was_wrong_does_no_harm(path: Path, client: Client, w
 
 
 async def test_what_became_stale_meanwhile_says_so(path: Path, client: Client) -> None:
+    now = time.time()
+    saved = [Saved("x_f1", {"stale": 600.0}, 1.0, now - 601), Saved("y_f1", {"stale": 600.0}, 1.0, now - 1)]
+    write(path, formatted(saved))
     async with relaying(path):
-        await client.put("R:x_f1.STALE", 0.2)
-        await client.put("R:x_f1", 1.0)
-        await client.put("R:y_f1.STALE", 600.0)
-        await client.put("R:y_f1", 1.0)
-    await asyncio.sleep(0.2)
-    async with relaying(path), client.monitor("R:x_f1") as events:
-        stale = await events.next(lambda event: event.status == TIMEOUT)
-        assert stale.value == 1.0
+        stale = await client.get("R:x_f1")
+        assert (stale.value, stale.status) == (1.0, TIMEOUT)
         assert (await client.get("R:y_f1")).severity == 0
 
 
@@ -310,12 +307,15 @@ async def test_what_cannot_be_kept_is_an_alarm_and_one_line(
     assert pvs_in(path) == 1
 
 
-async def publish(client: Client, first: int) -> None:
-    """Make PVs with a unit and a value, one after the other, until the relay is gone."""
+async def publish(client: Client, first: int, reached: asyncio.Event, puts: int) -> None:
+    """Make PVs with a unit and a value, one after the other, until the relay is gone; tell after so many puts."""
     with contextlib.suppress(ConnectionError, PutFailed, TimeoutError):
         for number in range(first, first + 10_000):
-            await client.put(f"R:x{number}_i1.EGU", f"u{number}")
-            await client.put(f"R:x{number}_i1", number)
+            for field, value in ((".EGU", f"u{number}"), ("", number)):
+                await client.put(f"R:x{number}_i1{field}", value)
+                puts -= 1
+                if puts == 0:
+                    reached.set()
 
 
 async def test_kill_9_at_any_moment_leaves_a_whole_set(path: Path, ca_environment: dict[str, str]) -> None:
@@ -331,12 +331,12 @@ async def test_kill_9_at_any_moment_leaves_a_whole_set(path: Path, ca_environmen
                 assert (await client.get(f"R:x{number}_i1.EGU")).value == f"u{number}"
                 # of the last one only the unit may have been put
                 assert (await client.get(f"R:x{number}_i1")).value == number or number == count - 1
-            publisher = asyncio.create_task(publish(client, max(0, count - 1)))
-            await client.connect(f"R:x{count + 50}_i1")
-            async with client.monitor(f"R:x{count + 50}_i1") as events:
-                await events.next(lambda event: event.severity != INVALID)
+            reached = asyncio.Event()
+            puts = chance.randrange(100, 1000)
+            publisher = asyncio.create_task(publish(client, max(0, count - 1), reached, puts))
             await until(lambda: read(path))
-            await asyncio.sleep(0.5 * chance.random())
+            async with asyncio.timeout(PATIENCE):
+                await reached.wait()
             ioc.kill()
             await ioc.wait()
             publisher.cancel()
